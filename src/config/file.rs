@@ -1,0 +1,79 @@
+//! The shape of `lintel.yaml`: the sum of the parts' Specs, plus admin and runtime.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::net::Address;
+use crate::units::Duration;
+use crate::{filter, listener, observe, pool, route};
+
+/// The whole file, defaults merged, paths made absolute.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct File {
+    /// Sockets that clients connect to, by name.
+    pub listeners: BTreeMap<String, listener::Spec>,
+    /// Sets of servers, by name.
+    #[serde(default)]
+    pub pools: BTreeMap<String, pool::Spec>,
+    /// Named lists of filters for routes.
+    #[serde(default)]
+    pub policies: BTreeMap<String, Vec<filter::Spec>>,
+    /// Where requests go. The most specific match wins, whatever the order.
+    #[serde(default)]
+    pub routes: Vec<route::Spec>,
+    /// Logs and metrics.
+    #[serde(default)]
+    pub observability: observe::Spec,
+    /// The control interface.
+    #[serde(default)]
+    pub admin: AdminSpec,
+    /// The process itself.
+    #[serde(default)]
+    pub runtime: RuntimeSpec,
+}
+
+/// The control interface: /metrics, /livez, /readyz.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct AdminSpec {
+    /// A loopback address, or `unix:/PATH`. Default: `admin.sock` in the run directory, mode 0600.
+    pub address: Option<Address>,
+}
+
+/// The process itself.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct RuntimeSpec {
+    /// Engine threads: `auto` (the CPU quota of the cgroup, else cores) or a number from 1 to 256.
+    pub threads: Threads,
+    /// How long running requests may take to end after SIGTERM.
+    pub drain_timeout: Duration,
+    /// What must outlive the process. Default: $STATE_DIRECTORY, /var/lib/lintel where writable, else the user's XDG folder.
+    pub state_directory: Option<PathBuf>,
+    /// Sockets of the running process. Default: $RUNTIME_DIRECTORY, /run/lintel where writable, else the user's XDG folder.
+    pub run_directory: Option<PathBuf>,
+}
+
+impl Default for RuntimeSpec {
+    fn default() -> Self {
+        Self {
+            threads: Threads::Auto,
+            drain_timeout: Duration::from_secs(30),
+            state_directory: None,
+            run_directory: None,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Threads {
+    #[default]
+    Auto,
+    #[serde(untagged)]
+    Count(u16),
+}

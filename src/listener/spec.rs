@@ -1,0 +1,111 @@
+//! What a user writes under `listeners.NAME`.
+
+use ipnet::IpNet;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::net::Address;
+use crate::units::{Bytes, Duration};
+
+/// A socket that clients connect to.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Spec {
+    /// Where to listen: `:8443` (all addresses, both families), `127.0.0.1:8080` or `unix:/run/lintel/http.sock`. Port 0
+    /// lets the system choose; the log says which.
+    pub address: Address,
+    /// Answers every request with a 308 to this listener, path and query kept.
+    #[serde(default)]
+    pub redirect_to: Option<String>,
+    /// Protocols offered to clients. Default: `[http1]`.
+    #[serde(default)]
+    pub protocols: Option<Vec<Protocol>>,
+    /// Networks whose word about the client is believed: X-Forwarded-*, Forwarded, X-Request-Id and the PROXY header.
+    /// Nobody unless written.
+    #[serde(default)]
+    #[schemars(with = "Vec<String>")]
+    pub trusted_proxies: Vec<IpNet>,
+    /// Whether connections start with a PROXY protocol header (v1 or v2).
+    #[serde(default)]
+    pub proxy_protocol: ProxyProtocol,
+    /// Serves TLS. Plain when absent.
+    #[serde(default)]
+    pub tls: Option<crate::tls::Spec>,
+    /// How much a client may ask for.
+    #[serde(default)]
+    pub limits: Limits,
+    /// How long a client may take.
+    #[serde(default)]
+    pub timeouts: Timeouts,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Protocol {
+    Http1,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ProxyProtocol {
+    #[default]
+    Off,
+    /// Every connection must come from `trusted_proxies` and begin with the header; others are closed.
+    Required,
+}
+
+/// Limits on one listener's clients, each with its own reply.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    /// Connections at once. Default: the lower of 10000 and 45 % of the open-files limit, over all listeners.
+    pub connections: Option<u32>,
+    /// Bytes of a request's head; more is answered 431.
+    pub head: Bytes,
+    /// Header fields of a request; more is answered 431.
+    pub headers: u32,
+    /// Bytes of the request target; more is answered 414.
+    pub uri: Bytes,
+    /// Bytes of a request's body; more is answered 413.
+    pub body: Bytes,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: None,
+            head: Bytes::from_kib(32),
+            headers: 100,
+            uri: Bytes::from_kib(8),
+            body: Bytes::from_mib(100),
+        }
+    }
+}
+
+/// Deadlines for one listener's clients.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Timeouts {
+    /// For the whole TLS handshake, and before it for the PROXY header.
+    pub tls_handshake: Duration,
+    /// For a whole request head from its first byte; later is answered 408. A new connection's silence counts too.
+    pub head: Duration,
+    /// Between two pieces of a request's body; later is answered 408.
+    pub body_idle: Duration,
+    /// Between two requests of a connection.
+    pub keep_alive: Duration,
+    /// For a client to take any of the bytes waiting for it.
+    pub write_idle: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            tls_handshake: Duration::from_secs(10),
+            head: Duration::from_secs(10),
+            body_idle: Duration::from_secs(60),
+            keep_alive: Duration::from_secs(75),
+            write_idle: Duration::from_secs(60),
+        }
+    }
+}

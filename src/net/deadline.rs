@@ -1,0 +1,92 @@
+//! A deadline that can be moved on every request for next to nothing.
+//!
+//! Most deadlines are moved before they pass. So the timer below is left where it is when the deadline
+//! moves later, and looks again when it fires; only a move to an earlier moment touches the timer wheel.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::time::{Instant, Sleep, sleep_until};
+
+/// A moment that can be waited for and moved.
+#[derive(Debug, Default)]
+pub struct Deadline {
+    at: Option<Instant>,
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+impl Deadline {
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Moves it to `length` from now.
+    pub fn after(&mut self, length: Duration) {
+        self.at = Some(Instant::now() + length);
+    }
+
+    /// Moves it to `at`.
+    pub fn set(&mut self, at: Instant) {
+        self.at = Some(at);
+    }
+
+    /// Never passes until it is set again.
+    pub fn clear(&mut self) {
+        self.at = None;
+    }
+
+    pub fn is_set(&self) -> bool {
+        self.at.is_some()
+    }
+
+    /// Ready once it has passed; pending for ever while it is not set.
+    pub fn poll_passed(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(at) = self.at else { return Poll::Pending };
+        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(at)));
+        if timer.deadline() > at {
+            timer.as_mut().reset(at);
+        }
+        while timer.as_mut().poll(cx).is_ready() {
+            if Instant::now() >= at {
+                self.at = None;
+                return Poll::Ready(());
+            }
+            timer.as_mut().reset(at);
+        }
+        Poll::Pending
+    }
+
+    /// Waits until it has passed.
+    pub async fn passed(&mut self) {
+        std::future::poll_fn(|cx| self.poll_passed(cx)).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_deadline_passes_when_last_set_to() {
+        let start = Instant::now();
+        let mut deadline = Deadline::new();
+        deadline.after(Duration::from_secs(1));
+        assert!(tokio::time::timeout(Duration::from_millis(900), deadline.passed()).await.is_err());
+        deadline.after(Duration::from_secs(5));
+        deadline.passed().await;
+        assert_eq!(start.elapsed().as_millis() / 10, 590);
+        deadline.after(Duration::from_secs(5));
+        deadline.after(Duration::from_secs(1));
+        deadline.passed().await;
+        assert_eq!(start.elapsed().as_millis() / 10, 690);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_cleared_deadline_never_passes() {
+        let mut deadline = Deadline::new();
+        deadline.after(Duration::from_secs(1));
+        deadline.clear();
+        assert!(tokio::time::timeout(Duration::from_secs(100), deadline.passed()).await.is_err());
+    }
+}

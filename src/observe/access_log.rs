@@ -1,0 +1,1 @@
+//! The access log: one record per exchange, written off the request path.

@@ -1,0 +1,253 @@
+//! What a user writes under `pools.NAME`.
+
+use std::path::PathBuf;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::units::{Duration, Percent};
+use crate::{health, server, upstream};
+
+/// Interchangeable servers and how work is spread over them.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Spec {
+    /// The servers: `10.0.0.21:3000`, or `{ address: 10.0.0.21:3000, weight: 2, backup: true }`.
+    pub servers: Vec<server::Spec>,
+    /// Protocol spoken to the servers.
+    #[serde(default)]
+    pub protocol: Protocol,
+    /// Speaks TLS to the servers, verified unless told otherwise.
+    #[serde(default)]
+    pub tls: Option<upstream::TlsSpec>,
+    /// Which server gets the next request.
+    #[serde(default)]
+    pub balance: BalanceSpec,
+    /// Time over which a server that came up grows to its full share. Off unless written.
+    #[serde(default)]
+    pub slow_start: Option<Duration>,
+    /// Exchanges and tunnels per server over all threads; beyond it requests wait in the queue. No limit unless written.
+    #[serde(default)]
+    pub max_in_flight: Option<u32>,
+    /// Requests that wait while every server is at `max_in_flight`.
+    #[serde(default)]
+    pub queue: QueueSpec,
+    /// Connections kept alive per server over all threads.
+    #[serde(default = "default_idle_connections")]
+    pub idle_connections: u32,
+    /// How host names are looked up.
+    #[serde(default)]
+    pub resolve: ResolveSpec,
+    /// Keeps a client on its server. Off unless written.
+    #[serde(default)]
+    pub sticky: Option<StickySpec>,
+    /// Asks every server whether it is well. Off unless written.
+    #[serde(default)]
+    pub health_check: Option<health::Spec>,
+    /// Takes failing servers out for a while.
+    #[serde(default)]
+    pub outlier_detection: health::OutlierSpec,
+    /// Second tries on another server.
+    #[serde(default)]
+    pub retries: RetrySpec,
+    /// How long servers may take.
+    #[serde(default)]
+    pub timeouts: Timeouts,
+}
+
+fn default_idle_connections() -> u32 {
+    128
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Protocol {
+    #[default]
+    Http1,
+}
+
+/// A balancing policy by name, or with its settings: `{ policy: consistent_hash, key: { header: x-user-id } }`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct BalanceSpec {
+    /// The algorithm.
+    pub policy: Policy,
+    /// What `consistent_hash` hashes. Default: `client_ip`.
+    #[serde(default)]
+    pub key: HashKey,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Policy {
+    /// In turn, by weight, smoothly interleaved.
+    RoundRobin,
+    /// The fewest requests in flight for its weight; ties at random.
+    #[default]
+    LeastConnections,
+    /// The same key to the same server; a server that goes moves only its own share.
+    ConsistentHash,
+    /// The less loaded of two taken at random.
+    P2c,
+    /// The lowest product of recent latency (peak EWMA) and requests in flight.
+    LeastTime,
+    /// At random, by weight.
+    Random,
+}
+
+/// What a request is hashed by: `client_ip`, `uri`, or `{ header: NAME }`, `{ cookie: NAME }`, `{ query: NAME }`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum HashKey {
+    #[default]
+    ClientIp,
+    /// Path and query as sent.
+    Uri,
+    Header(String),
+    Cookie(String),
+    Query(String),
+}
+
+/// The one queue of a pool, first in first out.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct QueueSpec {
+    /// Requests that may wait; beyond it the answer is 503 with Retry-After.
+    pub size: u32,
+    /// How long one may wait.
+    pub timeout: Duration,
+}
+
+impl Default for QueueSpec {
+    fn default() -> Self {
+        Self { size: 200, timeout: Duration::from_secs(5) }
+    }
+}
+
+/// How stale the addresses of a host name may be.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct ResolveSpec {
+    /// A name is looked up again when its TTL ends, at the latest after this.
+    pub max_ttl: Duration,
+}
+
+impl Default for ResolveSpec {
+    fn default() -> Self {
+        Self { max_ttl: Duration::from_secs(10) }
+    }
+}
+
+/// Keeps a client on its server: `socket_io`, or `{ cookie: NAME }`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(untagged)]
+pub enum StickySpec {
+    /// Learns the session ids of Socket.IO from its handshake; needs no cookie and no change in the app.
+    SocketIo(SocketIo),
+    /// A cookie that Lintel sets.
+    Cookie(CookieSpec),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum SocketIo {
+    SocketIo,
+}
+
+/// The sticky cookie.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CookieSpec {
+    /// Name of the cookie.
+    pub cookie: String,
+    /// How long a browser keeps it. Default: until the browser ends.
+    #[serde(default)]
+    pub ttl: Option<Duration>,
+    /// SameSite attribute.
+    #[serde(default)]
+    pub same_site: SameSite,
+    /// The key that authenticates the value, for several front doors to share. Default: made once in the state directory.
+    #[serde(default)]
+    pub secret: Option<SecretSpec>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum SameSite {
+    #[default]
+    Lax,
+    Strict,
+    /// Sent with requests from other sites too; the cookie is marked Secure.
+    None,
+}
+
+/// A secret in a file, never in the config itself.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SecretSpec {
+    /// File with at least 16 bytes; white space at its end does not count.
+    pub file: PathBuf,
+}
+
+/// Second tries.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct RetrySpec {
+    /// Further tries after the first.
+    pub attempts: u32,
+    /// What is tried again: `connect_failure`, `reset`, and statuses `502`, `503`, `504`.
+    pub on: Vec<RetryOn>,
+    /// Retries at most as this share of the pool's requests in the last 10 s; ten are always allowed.
+    pub budget: Percent,
+}
+
+impl Default for RetrySpec {
+    fn default() -> Self {
+        Self { attempts: 2, on: vec![RetryOn::ConnectFailure, RetryOn::Reset], budget: Percent::new(20) }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+pub enum RetryOn {
+    /// No connection could be made; nothing was sent.
+    #[serde(rename = "connect_failure")]
+    ConnectFailure,
+    /// The connection ended before the response head; idempotent requests only.
+    #[serde(rename = "reset")]
+    Reset,
+    #[serde(rename = "502")]
+    Status502,
+    #[serde(rename = "503")]
+    Status503,
+    #[serde(rename = "504")]
+    Status504,
+}
+
+/// Deadlines for the servers of a pool.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Timeouts {
+    /// For a connection, with its TLS handshake.
+    pub connect: Duration,
+    /// From the request's last byte to the response head, per attempt.
+    pub response: Duration,
+    /// Between two pieces of a response's body.
+    pub body_idle: Duration,
+    /// For a WebSocket or an event stream without a byte in either direction.
+    pub tunnel_idle: Duration,
+    /// Longest life of an idle connection whose server names none; a `Keep-Alive: timeout` less a second shortens it.
+    pub server_keep_alive: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_secs(3),
+            response: Duration::from_secs(60),
+            body_idle: Duration::from_secs(60),
+            tunnel_idle: Duration::from_secs(3600),
+            server_keep_alive: Duration::from_secs(4),
+        }
+    }
+}
+

@@ -1,0 +1,124 @@
+//! What a user writes in the list `routes`.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// A match and what happens to the requests it takes. Exactly one of `to`, `redirect` and `respond` is written.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Spec {
+    /// Name in logs and metrics. Default: `route-N` by its place in the list, counted from 1.
+    #[serde(default)]
+    pub name: Option<String>,
+    /// Requests it takes. All unless written.
+    #[serde(default, rename = "match")]
+    pub matches: MatchSpec,
+    /// Policies by name, applied in this order.
+    #[serde(default)]
+    pub policies: Vec<String>,
+    /// Changes of the request before it goes to the server.
+    #[serde(default)]
+    pub rewrite: RewriteSpec,
+    /// The pool that answers: `web`, or several with weights: `{ api: 95, canary: 5 }`.
+    #[serde(default)]
+    pub to: BTreeMap<String, u32>,
+    /// Sends the client elsewhere.
+    #[serde(default)]
+    pub redirect: Option<RedirectSpec>,
+    /// Answers itself.
+    #[serde(default)]
+    pub respond: Option<RespondSpec>,
+    /// Upgrades that are passed on besides `websocket`, such as `h2c` or `TLS/1.0`. None unless written.
+    #[serde(default)]
+    pub upgrades: Vec<String>,
+}
+
+/// Conditions that must all hold.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct MatchSpec {
+    /// Host without port: `app.example.com`, or `*.example.com` for any name below it. One or a list.
+    pub host: Vec<String>,
+    /// `/exact`, `/prefix/*` (`/prefix` and all below it), or `{ regex: ... }` over the whole normal path.
+    pub path: Option<PathSpec>,
+    /// Request methods. One or a list.
+    pub method: Vec<String>,
+    /// Header fields by name: an exact value or `{ regex: ... }`.
+    pub headers: BTreeMap<String, ValueSpec>,
+    /// Query parameters by name: an exact value or `{ regex: ... }`.
+    pub query: BTreeMap<String, ValueSpec>,
+    /// Only requests that came in by this listener.
+    pub listener: Option<String>,
+}
+
+/// A path as text, or as a regular expression.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(untagged)]
+pub enum PathSpec {
+    Text(String),
+    Regex(RegexSpec),
+}
+
+/// A value that must be equal, or match a regular expression.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(untagged)]
+pub enum ValueSpec {
+    Exact(String),
+    Regex(RegexSpec),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RegexSpec {
+    /// A regular expression (syntax of the Rust `regex` crate); it must match the whole text.
+    pub regex: String,
+}
+
+/// Changes of the request target and host.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct RewriteSpec {
+    /// Takes this prefix, on segment boundaries, off the path.
+    pub strip_prefix: Option<String>,
+    /// Puts this prefix before the path, after `strip_prefix`.
+    pub add_prefix: Option<String>,
+    /// Sends this Host to the server instead of the client's.
+    pub host: Option<String>,
+}
+
+/// A redirect.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RedirectSpec {
+    /// Where to: a path, or a whole URL. With a `/prefix/*` match and a `to` that ends in `/`, what follows the prefix is
+    /// kept; the query always is.
+    pub to: String,
+    /// 301, 302, 303, 307 or 308.
+    #[serde(default = "default_redirect_status")]
+    pub status: u16,
+}
+
+fn default_redirect_status() -> u16 {
+    308
+}
+
+/// A fixed response.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RespondSpec {
+    /// 200 to 599.
+    #[serde(default = "default_respond_status")]
+    pub status: u16,
+    /// Body, sent as `text/plain; charset=utf-8` unless `headers` say otherwise.
+    #[serde(default)]
+    pub body: String,
+    /// Header fields of the response.
+    #[serde(default)]
+    pub headers: BTreeMap<String, String>,
+}
+
+fn default_respond_status() -> u16 {
+    200
+}

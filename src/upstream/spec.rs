@@ -1,0 +1,22 @@
+//! What a user writes under `pools.NAME.tls`.
+
+use std::path::PathBuf;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// TLS to the servers of a pool.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct TlsSpec {
+    /// Name to ask for (SNI) and to verify. Default: the host name or IP address of the server as written.
+    pub server_name: Option<String>,
+    /// PEM file with the authorities to trust instead of the system's.
+    pub ca: Option<PathBuf>,
+    /// PEM file with the certificate that Lintel shows; needs `key`.
+    pub cert: Option<PathBuf>,
+    /// PEM file with the key of `cert`.
+    pub key: Option<PathBuf>,
+    /// Accepts any certificate. For tests only.
+    pub insecure_skip_verify: bool,
+}
