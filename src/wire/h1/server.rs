@@ -42,6 +42,8 @@ pub struct ServerConnection {
     pub request: RequestFraming,
     version: Version,
     method: Method,
+    /// The last response head said that the connection stays open.
+    stays: bool,
 }
 
 impl ServerConnection {
@@ -52,6 +54,7 @@ impl ServerConnection {
             request: RequestFraming::default(),
             version: Version::Http11,
             method: Method::Get,
+            stays: false,
         }
     }
 
@@ -116,6 +119,7 @@ impl ServerConnection {
             (true, _) => {}
         }
         self.outbound.push(b"\r\n");
+        self.stays = plan.keep_alive;
         let body = if self.method == Method::Head { Framing::Empty } else { plan.body };
         self.outbound.begin_body(body);
     }
@@ -141,6 +145,11 @@ impl ServerConnection {
         self.outbound.push_field("Connection", b"Upgrade");
         self.outbound.push_field(Known::Upgrade.name(), protocol);
         self.outbound.push(b"\r\n");
+    }
+
+    /// Whether the last response head said that the connection stays open.
+    pub fn keeps_alive(&self) -> bool {
+        self.stays
     }
 
     /// Whether the client understands a chunked body.
