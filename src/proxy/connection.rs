@@ -22,6 +22,7 @@ use crate::net::{Deadline, Stream};
 use crate::observe::metrics::{ClientTimeout, CloseReason, Handshake, Malformation, RequestVersion};
 use crate::observe::{Fault, Record};
 use crate::reply::Reply;
+use crate::server::process_ms;
 use crate::snapshot::Listener;
 use crate::tls::{HandshakeError, HandshakeFailure};
 use crate::wire::Downstream;
@@ -201,7 +202,7 @@ async fn requests(engine: &Engine, peer: &Peer, stream: Stream, pass: Pass) {
         Next::Tunnel(handover) => handover.run(engine, client).await,
         Next::Abort => client.stream.reset_on_drop(),
         Next::Close | Next::KeepAlive => {
-            pass.silent(engine.process.milliseconds(Instant::now()));
+            pass.silent(process_ms(Instant::now()));
             tokio::select! {
                 biased;
                 () = pass.evicted() => {}
@@ -244,7 +245,7 @@ async fn next_request(
         }
         if !is_silent {
             is_silent = true;
-            pass.silent(engine.process.milliseconds(began));
+            pass.silent(process_ms(began));
         }
         if !draining && drained.as_mut().poll(cx).is_ready() {
             draining = true;

@@ -2,8 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::time::Instant;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use crate::snapshot::{Live, Snapshot};
 use crate::upstream::Idle;
@@ -15,12 +14,9 @@ const STOCK: usize = 64;
 /// State of the whole process that every engine thread looks at.
 #[derive(Debug)]
 pub struct Process {
-    /// When the process began; milliseconds in shared atomics count from here.
-    pub started: Instant,
     /// Name in Via, with a random part: only one's own counts as a loop.
     pub pseudonym: String,
-    /// Milliseconds since `started` when draining began; 0 before.
-    draining_since: AtomicU64,
+    draining: AtomicBool,
     /// Open tunnels, for the pace of their goodbye.
     pub tunnels: AtomicU32,
 }
@@ -28,26 +24,19 @@ pub struct Process {
 impl Process {
     pub fn new() -> Self {
         Self {
-            started: Instant::now(),
             pseudonym: format!("lintel-{:016x}", fastrand::u64(..)),
-            draining_since: AtomicU64::new(0),
+            draining: AtomicBool::new(false),
             tunnels: AtomicU32::new(0),
         }
     }
 
-    /// Milliseconds since the process began.
-    pub fn milliseconds(&self, now: Instant) -> u64 {
-        u64::try_from(now.saturating_duration_since(self.started).as_millis()).unwrap_or(u64::MAX)
-    }
-
     /// No more requests are to come: running ones end, connections close.
-    pub fn drain(&self, now: Instant) {
-        let now = self.milliseconds(now).max(1);
-        let _ = self.draining_since.compare_exchange(0, now, Ordering::Relaxed, Ordering::Relaxed);
+    pub fn drain(&self) {
+        self.draining.store(true, Ordering::Relaxed);
     }
 
     pub fn is_draining(&self) -> bool {
-        self.draining_since.load(Ordering::Relaxed) != 0
+        self.draining.load(Ordering::Relaxed)
     }
 }
 

@@ -1,6 +1,7 @@
 //! A request that goes to a server: pick, send, retry within the budget, and bring the answer back.
 
 use std::future::poll_fn;
+use std::net::{IpAddr, Ipv4Addr};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -19,7 +20,9 @@ use super::Next;
 use crate::health::Outcome;
 use crate::observe::Fault;
 use crate::observe::metrics::{RetryReason, ServerFailure};
-use crate::pool::{self, Affinity, Lease, Refusal};
+use crate::pool::sticky::socket_io::{LONGEST_HANDSHAKE, Learned, learn_from_body};
+use crate::pool::{self, Lease, Link, Refusal, key};
+use crate::pool::spec::{BalanceSpec, Policy};
 use crate::snapshot::{PoolPlan, Target};
 use crate::upstream::idle;
 use crate::wire::body::Framing;
@@ -42,7 +45,10 @@ struct Request<'s> {
     target: &'s Target,
     upgrade: Option<Vec<u8>>,
     hash: Option<u64>,
-    affinity: Affinity,
+    /// Id of the server that the client's session lives on.
+    bound: Option<u64>,
+    /// The answer opens a Socket.IO session.
+    learns: bool,
     tried: SmallVec<[u64; 4]>,
     idempotent: bool,
     body: Framing,
@@ -116,8 +122,9 @@ impl<'s> Request<'s> {
         Self {
             target,
             upgrade: (framing.upgrade && framing.body == Framing::Empty).then(|| allowed_upgrade(head, allowed)).flatten(),
-            hash: pool.hash(exchange.client, head),
-            affinity: pool.affinity(head, Instant::now()),
+            hash: hash(&pool.spec.balance, exchange.client, head),
+            bound: pool.bound_server(head, Instant::now()),
+            learns: pool.learns_from(head),
             tried: SmallVec::new(),
             idempotent: head.method().is_idempotent(),
             body: framing.body,
@@ -162,6 +169,13 @@ impl<'s> Request<'s> {
     }
 }
 
+/// What `consistent_hash` goes by; other algorithms need none.
+fn hash(balance: &BalanceSpec, client: Option<IpAddr>, head: &Head) -> Option<u64> {
+    // All clients of a unix socket count as one.
+    let client = client.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+    (balance.policy == Policy::ConsistentHash).then(|| key::hash(&balance.key, client, head))
+}
+
 /// The protocol that is asked for, if it is passed on: `websocket`, or one that the route names.
 fn allowed_upgrade(head: &Head, allowed: &[String]) -> Option<Vec<u8>> {
     let asked = |protocol: &&[u8]| {
@@ -188,7 +202,7 @@ fn prepare(engine: &Engine, exchange: &Exchange<'_>, client: &Downstream, heads:
         chunked: request.body == Framing::Chunked,
     };
     forward::prepare_request(&heads.request, &mut heads.outgoing, &facts);
-    if request.affinity.reads_handshake() {
+    if request.learns {
         // The session id is read from the body, so that must come as it is.
         heads.outgoing.remove_known(Known::AcceptEncoding);
     }
@@ -209,14 +223,16 @@ async fn acquire(
     client: &mut Downstream,
     request: &Request<'_>,
 ) -> Result<Lease, Failure> {
+    let pool = &request.target.plan.pool;
     let ask = pool::Ask {
+        now: Instant::now(),
         hash: request.hash,
-        bound: request.affinity.bound(),
+        bound: request.bound,
         tried: &request.tried,
         random: engine.random(),
-        waited: exchange.queue,
+        // Time in the queue is counted once for all attempts.
+        queue_left: exchange.queue.map(|waited| pool.spec.queue.timeout.std().saturating_sub(waited)),
     };
-    let pool = &request.target.plan.pool;
     let acquiring = pin!(pool.acquire(&ask));
     let gone = pin!(poll_fn(|cx| client.poll_gone(cx)));
     let outcome = tokio::select! {
@@ -225,9 +241,9 @@ async fn acquire(
         _ = gone => return Err(Failure::new(Fault::ClientGone, "the client left while its request waited")),
     };
     match outcome {
-        Ok((lease, waited)) => {
-            if let Some(waited) = waited {
-                exchange.queue = Some(exchange.queue.unwrap_or_default() + waited);
+        Ok(lease) => {
+            if !lease.waited.is_zero() {
+                exchange.queue = Some(exchange.queue.unwrap_or_default() + lease.waited);
             }
             Ok(lease)
         }
@@ -261,9 +277,17 @@ async fn finish(
     let mut server = answered.server;
     let plan = &request.target.plan;
     let mut download = Download::new(&mut upload, pace(exchange, plan, &heads.response));
-    if request.affinity.reads_handshake() && heads.response.status == 200 {
-        let learner = plan.pool.learner(&lease);
-        download.hold(&mut server, learner.most(), |held| learner.learn(held, Instant::now())).await?;
+    if request.learns && heads.response.status == 200 {
+        // The session is known before the client can use it.
+        let learn = |held: &[u8]| match learn_from_body(held) {
+            Learned::Learn { sid, ttl } => {
+                plan.pool.learn(&sid, ttl, lease.server(), Instant::now());
+                true
+            }
+            Learned::NotHandshake => true,
+            Learned::NeedMore => false,
+        };
+        download.hold(&mut server, LONGEST_HANDSHAKE, learn).await?;
     }
     exchange.status = heads.response.status;
     write_head(engine, exchange, client, heads, request, &lease, &server, download.upload);
@@ -315,7 +339,8 @@ fn write_head(
     if !response.has(Known::Date) {
         response.add_known(Known::Date, &engine.date());
     }
-    if let Some(cookie) = request.target.plan.pool.cookie(&request.affinity, lease, exchange.scheme == "https") {
+    let link = if exchange.scheme == "https" { Link::Tls } else { Link::Plain };
+    if let Some(cookie) = request.target.plan.pool.set_cookie(&heads.request, lease.server(), link) {
         response.add_known(Known::SetCookie, cookie.as_bytes());
     }
     if let Some(route) = exchange.route {

@@ -6,6 +6,7 @@
 pub mod build;
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use arc_swap::ArcSwap;
 
 use crate::filter::Filters;
 use crate::listener::Trusted;
+use crate::listener::spec::ProxyProtocol;
 use crate::observe::metrics::{ListenerMetrics, Metrics, RouteMetrics};
 use crate::observe::AccessLog;
 use crate::pool::Pool;
@@ -53,6 +55,17 @@ pub struct Listener {
     pub timeouts: Timeouts,
 }
 
+impl Listener {
+    /// Whether this peer's word about the client is believed. A unix socket is trusted with its file's permissions.
+    pub fn trusts(&self, peer: Option<SocketAddr>) -> bool {
+        peer.is_some_and(|peer| self.trusted.trusts(peer.ip()))
+    }
+
+    pub fn requires_proxy_header(&self) -> bool {
+        self.spec.proxy_protocol == ProxyProtocol::Required
+    }
+}
+
 /// Where `redirect_to` leads.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RedirectTo {
@@ -87,7 +100,8 @@ pub struct Route {
 
 /// What a route does with its requests.
 pub enum Action {
-    Forward(Split<Target>),
+    /// To one of the targets, drawn by weight.
+    Forward { split: Split, targets: Vec<Target> },
     Redirect(Redirect),
     Respond(Reply),
 }
