@@ -51,6 +51,8 @@ labels! {
         MethodRefused = "method_refused",
         /// The request is of an HTTP version that Lintel does not speak.
         VersionUnsupported = "version_unsupported",
+        /// The request's body comes in a transfer coding that Lintel does not know.
+        TransferCodingUnknown = "transfer_coding_unknown",
         /// The request expects something that Lintel does not know.
         ExpectationFailed = "expectation_failed",
         /// The request passed through this Lintel before.

@@ -102,11 +102,12 @@ pub async fn run(
 
 async fn open(ask: &Ask<'_>) -> Result<Upstream, Failed> {
     let server = ask.lease.server();
-    let name = server.spec.address.host();
+    let name = ask.plan.tls.as_ref().map(|_| server.spec.address.host_name()).unwrap_or_default();
     let tls = ask.plan.tls.as_ref().map(|tls| (tls, name.as_str()));
+    let started = Instant::now();
     match connect(&server.endpoint, tls, ask.plan.connect).await {
         Ok(stream) => {
-            server.metrics.observe_connect();
+            server.metrics.connect.observe(started.elapsed());
             Ok(Upstream::new(stream))
         }
         Err(error) => {

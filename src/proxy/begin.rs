@@ -31,10 +31,10 @@ pub fn begin<'h>(
     request: &'h Head,
 ) -> Result<Asked<'h>, Failure> {
     client.begin_request_body(exchange.peer.listener.body_limit);
-    exchange.request_id = request_id(engine, exchange.peer.trusted, request);
-    if exchange.peer.trusted {
+    exchange.request_id = request_id(engine, exchange.peer.trusted.is_some(), request);
+    if exchange.peer.trusted.is_some() {
         let trusted = &exchange.peer.listener.trusted;
-        exchange.client = announced_client(request, |address| trusted.trusts(address)).or(exchange.client);
+        exchange.client = announced_client(request, |address| trusted.contains(address)).or(exchange.client);
         exchange.scheme = announced_scheme(request).unwrap_or(exchange.scheme);
     }
     let bad = |error: &dyn std::fmt::Display| Failure::new(Fault::BadRequest, error);

@@ -17,9 +17,10 @@ use super::exchange::{Peer, Start};
 use super::fault::{self, Failure};
 use super::{Next, respond, serve};
 use crate::clock;
-use crate::listener::{Pass, proxy_protocol};
+use crate::listener::proxy_protocol::{self, Header, ReadHeaderError};
+use crate::listener::Pass;
 use crate::net::{Deadline, Stream};
-use crate::observe::metrics::{ClientTimeout, CloseReason, Handshake, Malformation, RequestVersion};
+use crate::observe::metrics::{self, ClientTimeout, CloseReason, Handshake, Malformation, RequestVersion};
 use crate::observe::{Fault, Record};
 use crate::reply::Reply;
 use crate::server::process_ms;
@@ -32,6 +33,9 @@ use crate::wire::head::Version;
 
 /// When Lintel drains, a kept-alive client may ask once more within this time before its connection is closed.
 const LAST_REQUEST: Duration = Duration::from_secs(1);
+
+/// For a client to read why its handshake failed.
+const ALERT_TIME: Duration = Duration::from_secs(2);
 
 /// A connection as it was accepted.
 pub struct Accepted {
@@ -54,7 +58,8 @@ struct Ended {
 pub async fn run(engine: &Engine, accepted: Accepted) {
     let Accepted { listener, transport, address, port, pass } = accepted;
     let started = Instant::now();
-    let mut peer = Peer { trusted: listener.trusts(address), listener, address, port, session: None };
+    let trusted = listener.trusted.vouch_for(address.map(|address| address.ip()));
+    let mut peer = Peer { trusted, listener, address, port, session: None };
     let opened = open(&mut peer, transport);
     let opened = pin!(opened);
     let opened = tokio::select! {
@@ -103,21 +108,18 @@ async fn read_proxy_header(peer: &mut Peer, transport: &mut Transport, limit: Du
     let refuse = |fault, detail: String| {
         Err(Some(Ended { failure: Failure::new(fault, detail), reason: CloseReason::ProxyHeader }))
     };
-    if !peer.trusted {
+    if peer.trusted.is_none() {
         return refuse(Fault::ProxyHeaderBad, "the address may not send a PROXY header".to_owned());
     }
     match pingora_timeout::timeout(limit, proxy_protocol::read_header(transport)).await {
-        Ok(Ok(header)) => {
-            if let Some(source) = header.source() {
-                peer.address = Some(source);
-                peer.trusted = peer.listener.trusts(peer.address);
-            }
-            if let Some(destination) = header.destination() {
-                peer.port = destination.port();
-            }
+        Ok(Ok(Header::Inet { source, destination })) => {
+            peer.address = Some(source);
+            peer.trusted = peer.listener.trusted.vouch_for(Some(source.ip()));
+            peer.port = destination.port();
             Ok(())
         }
-        Ok(Err(error)) if error.is_silence() => Err(None),
+        Ok(Ok(Header::Unchanged | Header::Unix)) => Ok(()),
+        Ok(Err(ReadHeaderError::Silent)) => Err(None),
         Ok(Err(error)) => refuse(Fault::ProxyHeaderBad, error.to_string()),
         Err(_) => {
             peer.listener.metrics.timeouts.add(ClientTimeout::ProxyHeader, 1);
@@ -132,20 +134,32 @@ async fn refuse_handshake(peer: &Peer, error: HandshakeError) -> Option<Ended> {
         return None;
     }
     let metrics = &peer.listener.metrics;
-    metrics.handshake_failures.add(kind.metric(), 1);
+    metrics.handshake_failures.add(handshake_metric(kind), 1);
     let fault = if kind == HandshakeFailure::Timeout { Fault::TlsTimeout } else { Fault::TlsFailed };
     if kind == HandshakeFailure::Timeout {
         metrics.timeouts.add(ClientTimeout::TlsHandshake, 1);
     }
     let failure = Failure::new(fault, &error.detail);
-    if kind == HandshakeFailure::PlainHttp
-        && let Some(transport) = error.into_transport()
-    {
+    if kind != HandshakeFailure::PlainHttp {
+        error.close(ALERT_TIME).await;
+    } else if let Some(transport) = error.into_transport() {
         answer_plain_http(peer, transport).await;
-    } else {
-        // The alert is already on its way.
     }
     Some(Ended { failure, reason: CloseReason::Tls })
+}
+
+fn handshake_metric(kind: HandshakeFailure) -> metrics::HandshakeFailure {
+    use HandshakeFailure as F;
+    use metrics::HandshakeFailure as M;
+    match kind {
+        F::Timeout => M::Timeout,
+        F::Silent | F::ClientClosed => M::ClientGone,
+        F::PlainHttp | F::NotTls => M::NotTls,
+        F::NoSharedVersion | F::NoSharedCipher | F::NoSharedProtocol => M::Incompatible,
+        F::ClientCertificateMissing | F::ClientCertificateInvalid => M::ClientCertificate,
+        F::CertificateRefused | F::Alert => M::Alert,
+        F::Protocol | F::Internal => M::Protocol,
+    }
 }
 
 /// Tells a client that speaks HTTP to a TLS port what is wrong, as others do.
@@ -330,7 +344,8 @@ async fn refuse(
 
 fn head_fault(error: ParseHeadError) -> Fault {
     match error {
-        ParseHeadError::Malformed(_) | ParseHeadError::TransferCoding => Fault::BadRequest,
+        ParseHeadError::Malformed(_) => Fault::BadRequest,
+        ParseHeadError::TransferCoding => Fault::TransferCodingUnknown,
         ParseHeadError::TooLarge => Fault::HeadTooLarge,
         ParseHeadError::TooManyFields => Fault::TooManyHeaders,
         ParseHeadError::TargetTooLong => Fault::UriTooLong,

@@ -10,6 +10,7 @@ use super::engine::Heads;
 use super::fault::Failure;
 use crate::observe::metrics::{ExchangeFigures, RouteMetrics};
 use crate::observe::{AccessLog, Fault, Record};
+use crate::listener::TrustedPeer;
 use crate::server::Server;
 use crate::snapshot::{Listener, Route, Snapshot, Target};
 use crate::tls::Session;
@@ -21,7 +22,7 @@ pub struct Peer {
     /// The other end of the socket, or what its PROXY header announced; `None` on a unix socket.
     pub address: Option<SocketAddr>,
     /// Its word about the client is believed.
-    pub trusted: bool,
+    pub trusted: Option<TrustedPeer>,
     /// Port that the client came to; 0 on a unix socket.
     pub port: u16,
     pub session: Option<Session>,

@@ -43,6 +43,7 @@ pub fn status(fault: Fault) -> u16 {
         F::HeadTooLarge | F::TooManyHeaders => 431,
         F::ClientGone | F::WriteTimeout => 499,
         F::Bug => 500,
+        F::TransferCodingUnknown => 501,
         F::ConnectFailed
         | F::ServerTlsFailed
         | F::ServerReset

@@ -101,6 +101,9 @@ pub async fn relay(
             }
             Err(failed) => {
                 observe_failure(&lease, &failed);
+                if failed.kind == Kind::Connect {
+                    plan.poke.now();
+                }
                 if !request.repeats(&failed, exchange.attempts, &upload, client, plan) {
                     return Err(failed.failure);
                 }
@@ -191,7 +194,7 @@ fn prepare(engine: &Engine, exchange: &Exchange<'_>, client: &Downstream, heads:
     let certificate = peer.session.as_ref().and_then(|session| session.client.as_ref());
     let facts = Facts {
         peer: peer.ip(),
-        trusted: peer.trusted,
+        trusted: peer.trusted.is_some(),
         scheme: exchange.scheme,
         host: heads.request.get(Known::Host).unwrap_or_default(),
         port: peer.port,

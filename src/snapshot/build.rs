@@ -11,7 +11,7 @@ use std::sync::atomic::AtomicU16;
 use super::{Action, Listener, PoolPlan, RedirectTo, Route, Snapshot, Target, Timeouts};
 use crate::clock;
 use crate::config::File;
-use crate::discovery::{Answers, expand};
+use crate::discovery::{Answers, Poke, expand};
 use crate::filter::{self, Filters};
 use crate::listener::{self, Trusted};
 use crate::net::{Address, Endpoint};
@@ -128,6 +128,7 @@ impl Builder<'_> {
             body_idle: spec.timeouts.body_idle.std(),
             tunnel_idle: spec.timeouts.tunnel_idle.std(),
             server_keep_alive: spec.timeouts.server_keep_alive.map(|life| life.std()),
+            poke: Poke::default(),
             retry_statuses: statuses.iter().filter(|(key, _)| on.contains(key)).map(|(_, status)| *status).collect(),
             retry_connect: on.contains(&RetryOn::ConnectFailure),
             retry_reset: on.contains(&RetryOn::Reset),
@@ -169,8 +170,15 @@ impl Builder<'_> {
                 }
             },
         };
+        let certificates = tls.iter().flat_map(Terminator::expiries).map(|expiry| {
+            let handle = metrics.certificate(name, &expiry.path.display().to_string());
+            handle.expiry.record(expiry.not_after);
+            handle
+        });
+        let certificates = certificates.collect();
         let (limits, timeouts) = (&spec.limits, &spec.timeouts);
         Some(Listener {
+            certificates,
             name: name.into(),
             trusted: Trusted::compile(&spec.trusted_proxies),
             tls,

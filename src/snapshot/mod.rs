@@ -6,16 +6,16 @@
 pub mod build;
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 
+use crate::discovery::Poke;
 use crate::filter::Filters;
 use crate::listener::Trusted;
 use crate::listener::spec::ProxyProtocol;
-use crate::observe::metrics::{ListenerMetrics, Metrics, RouteMetrics};
+use crate::observe::metrics::{CertificateMetrics, ListenerMetrics, Metrics, RouteMetrics};
 use crate::observe::AccessLog;
 use crate::pool::Pool;
 use crate::reply::Reply;
@@ -50,17 +50,14 @@ pub struct Listener {
     /// Port of the listener that everything is redirected to.
     pub redirect_to: Option<RedirectTo>,
     pub metrics: ListenerMetrics,
+    /// Shown while the listener is there.
+    pub certificates: Vec<CertificateMetrics>,
     pub limits: Limits,
     pub body_limit: u64,
     pub timeouts: Timeouts,
 }
 
 impl Listener {
-    /// Whether this peer's word about the client is believed. A unix socket is trusted with its file's permissions.
-    pub fn trusts(&self, peer: Option<SocketAddr>) -> bool {
-        peer.is_some_and(|peer| self.trusted.trusts(peer.ip()))
-    }
-
     pub fn requires_proxy_header(&self) -> bool {
         self.spec.proxy_protocol == ProxyProtocol::Required
     }
@@ -121,6 +118,8 @@ pub struct PoolPlan {
     pub body_idle: Duration,
     pub tunnel_idle: Duration,
     pub server_keep_alive: Option<Duration>,
+    /// Has host names looked up again when their addresses are in doubt.
+    pub poke: Poke,
     /// Statuses that are tried again.
     pub retry_statuses: Vec<u16>,
     pub retry_connect: bool,
