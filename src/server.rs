@@ -11,6 +11,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::net::{Address, Endpoint};
+use crate::observe::metrics::ServerReading;
 
 /// A server as written in `pools.NAME.servers`: an address alone, or with its weight.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
@@ -114,6 +115,17 @@ impl State {
             1 => Health::Up,
             2 => Health::Down,
             _ => Health::Unknown,
+        }
+    }
+
+    /// What is shown of it in metrics.
+    pub fn reading(&self, now_ms: u64) -> ServerReading {
+        ServerReading {
+            up: self.health() != Health::Down,
+            draining: self.draining.load(Ordering::Relaxed),
+            ejected: self.ejected_until_ms.load(Ordering::Relaxed) > now_ms,
+            in_flight: self.in_flight.load(Ordering::Relaxed).into(),
+            idle_connections: self.idle.load(Ordering::Relaxed) as u64,
         }
     }
 

@@ -17,7 +17,7 @@ pub mod spec;
 pub mod sticky;
 
 pub use lease::Lease;
-pub use pool::{Ask, Counters, Pool, Refusal};
+pub use pool::{Ask, Pool, Refusal};
 pub use server_set::ServerSet;
 pub use spec::Spec;
 pub use sticky::{Link, Sticky, StickyKey};

@@ -20,6 +20,7 @@ use super::server_set::{Blocked, ServerSet};
 use super::spec::{Policy, Spec};
 use super::sticky::{Sticky, StickyKey};
 use crate::health::passive::{self, Ejection, Outcome, Rule};
+use crate::observe::metrics::{PoolMetrics, StickyOutcome};
 use crate::server::{Server, process_ms};
 
 /// What a request needs of a pool.
@@ -57,24 +58,11 @@ pub enum Refusal {
     QueueTimeout,
 }
 
-/// What has happened in a pool since it was built; all only grow.
-#[derive(Debug, Default)]
-pub struct Counters {
-    pub queue_timeouts: AtomicU64,
-    pub queue_full: AtomicU64,
-    pub retries_denied: AtomicU64,
-    pub ejections: AtomicU64,
-    /// Requests with a session id or sticky value that names no server of this pool.
-    pub sticky_unknown: AtomicU64,
-    /// Bound requests that another server got, since theirs was out or gone.
-    pub sticky_failovers: AtomicU64,
-}
-
 /// A named set of interchangeable servers, shared by all engine threads.
 pub struct Pool {
     pub name: Arc<str>,
     pub spec: Spec,
-    pub counters: Counters,
+    pub metrics: PoolMetrics,
     /// Built of `spec.sticky`.
     pub sticky: Option<Sticky>,
     pub(super) queue: Queue,
@@ -101,13 +89,14 @@ impl Pool {
         spec: Spec,
         servers: Vec<Arc<Server>>,
         sticky_key: Option<&StickyKey>,
+        metrics: PoolMetrics,
     ) -> Arc<Self> {
         let sticky = spec.sticky.as_ref().and_then(|sticky| Sticky::build(sticky, &name, sticky_key));
         let policy = spec.balance.policy;
         let ejected_until = servers.iter().map(|server| server.state.ejected_until_ms.load(Relaxed));
         Arc::new(Self {
-            counters: Counters::default(),
-            queue: Queue::new(spec.queue.size),
+            metrics,
+            queue: Queue::new(spec.queue.size, metrics.clone()),
             budget: RetryBudget::new(spec.retries.budget),
             outlier: Rule::compile(&spec.outlier_detection),
             slow_start_ms: spec.slow_start.map_or(0, |time| millis(time.std())),
@@ -168,7 +157,10 @@ impl Pool {
         let lease = if self.queue.is_empty() {
             match self.claim(ask) {
                 Ok(server) => self.lease(server),
-                Err(Blocked::NoServerUp) => return Err(Refusal::NoServerUp),
+                Err(Blocked::NoServerUp) => {
+                    self.metrics.no_server_up.add(1);
+                    return Err(Refusal::NoServerUp);
+                }
                 Err(Blocked::Full) => self.wait(ask).await?,
             }
         } else {
@@ -177,10 +169,13 @@ impl Pool {
         if !self.has_served.load(Relaxed) {
             self.has_served.store(true, Relaxed);
         }
+        if ask.tried.is_empty() && ask.bound == Some(lease.id) {
+            self.metrics.sticky.add(StickyOutcome::Hit, 1);
+        }
         // Once per exchange: at its first try, or at the one after its own server failed it.
         let moved = |bound| bound != lease.id && (ask.tried.is_empty() || ask.tried == [bound]);
         if ask.bound.is_some_and(moved) {
-            self.counters.sticky_failovers.fetch_add(1, Relaxed);
+            self.metrics.sticky.add(StickyOutcome::Failover, 1);
         }
         Ok(lease)
     }
@@ -192,14 +187,21 @@ impl Pool {
 
     /// Counts a request towards the retry budget, once per exchange.
     pub fn count_request(&self, now: Instant) {
+        self.metrics.requests.add(1);
         self.budget.count_request(process_ms(now));
+    }
+
+    /// Whether a server that is not among `tried` is up.
+    pub fn has_other(&self, tried: &[u64]) -> bool {
+        let ask = Ask { tried, ..Ask::new(now(), 0) };
+        self.set.load().has_usable(&self.choice(&ask))
     }
 
     /// Takes a retry from the budget; false when retries are too many already.
     pub fn try_spend_retry(&self, now: Instant) -> bool {
         let is_allowed = self.budget.try_spend(process_ms(now));
         if !is_allowed {
-            self.counters.retries_denied.fetch_add(1, Relaxed);
+            self.metrics.retries_denied.add(1);
         }
         is_allowed
     }
@@ -270,7 +272,7 @@ impl Pool {
             self.next_return_ms.fetch_min(ejection.until_ms, Relaxed);
             ejection
         };
-        self.counters.ejections.fetch_add(1, Relaxed);
+        server.metrics.ejections.add(1);
         // Sessions bound to it that wait for it move now.
         self.refresh(now);
         self.serve_waiters();

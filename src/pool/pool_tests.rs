@@ -22,7 +22,7 @@ pub fn spec(written: serde_json::Value) -> Spec {
 }
 
 pub fn pool(written: serde_json::Value, servers: Vec<Arc<Server>>) -> Arc<Pool> {
-    Pool::build("web".into(), spec(written), servers, StickyKey::of_bytes(&[7; 32]).as_ref())
+    Pool::build("web".into(), spec(written), servers, StickyKey::of_bytes(&[7; 32]).as_ref(), PoolMetrics::default())
 }
 
 pub fn ask(random: u64) -> Ask<'static> {
@@ -37,6 +37,10 @@ async fn fail(pool: &Arc<Pool>, bound: u64, times: usize) {
     }
 }
 
+fn ejections(pool: &Pool) -> u64 {
+    pool.servers().servers().iter().map(|server| server.metrics.ejections.count()).sum()
+}
+
 fn out(pool: &Pool) -> Vec<bool> {
     pool.servers().servers().iter().map(|server| server.state.ejected_until_ms.load(Relaxed) != 0).collect()
 }
@@ -46,7 +50,7 @@ async fn a_failing_server_is_out_for_its_time_and_then_works_again() {
     let pool = pool(serde_json::json!({}), servers(&[1; 4]));
     let bad = pool.servers().servers()[2].id;
     fail(&pool, bad, 5).await;
-    assert_eq!((out(&pool), pool.counters.ejections.load(Relaxed)), (vec![false, false, true, false], 1));
+    assert_eq!((out(&pool), ejections(&pool)), (vec![false, false, true, false], 1));
     for random in 0..50 {
         assert_ne!(pool.acquire(&ask(random)).await.unwrap().id, bad);
     }
@@ -64,7 +68,7 @@ async fn no_more_than_the_share_is_ejected() {
         (0..12).for_each(|_| _ = lease.observe(Outcome::ConnectFailed, now()));
     }
     assert_eq!(out(&pool), [true, true, false, false, false]);
-    assert_eq!(pool.counters.ejections.load(Relaxed), 2);
+    assert_eq!(ejections(&pool), 2);
 }
 
 #[tokio::test(start_paused = true)]
@@ -85,7 +89,7 @@ fn threads_that_eject_at_once_stay_within_the_share_and_count_each_ejection_once
         max_ejected: units::Percent::new(50),
     };
     let spec = Spec { outlier_detection: rule, ..spec(serde_json::json!({})) };
-    let pool = Pool::build("web".into(), spec, servers(&[1; 10]), None);
+    let pool = Pool::build("web".into(), spec, servers(&[1; 10]), None, PoolMetrics::default());
     let set = pool.servers();
     std::thread::scope(|scope| {
         for thread in 0..4 {
@@ -98,7 +102,7 @@ fn threads_that_eject_at_once_stay_within_the_share_and_count_each_ejection_once
         }
     });
     assert_eq!(out(&pool).iter().filter(|is_out| **is_out).count(), 5);
-    assert_eq!(pool.counters.ejections.load(Relaxed), 5);
+    assert_eq!(ejections(&pool), 5);
 }
 
 #[tokio::test]
@@ -128,7 +132,7 @@ async fn retries_beyond_the_budget_are_denied_and_counted() {
     let now = now();
     (0..100).for_each(|_| pool.count_request(now));
     assert_eq!((0..30).filter(|_| pool.try_spend_retry(now)).count(), 20);
-    assert_eq!(pool.counters.retries_denied.load(Relaxed), 10);
+    assert_eq!(pool.metrics.retries_denied.count(), 10);
 }
 
 fn request(target: &str, cookie: &str) -> Head {
@@ -144,7 +148,7 @@ fn request(target: &str, cookie: &str) -> Head {
 async fn a_cookie_binds_a_client_and_is_set_only_when_it_does_not_name_the_server() {
     let pool = pool(serde_json::json!({ "sticky": { "cookie": "lintel" } }), servers(&[1; 3]));
     assert_eq!(pool.bound_server(&request("/", ""), now()), None);
-    assert_eq!(pool.counters.sticky_unknown.load(Relaxed), 0, "a new client is not an unknown one");
+    assert_eq!(pool.metrics.sticky.of(StickyOutcome::Unknown).count(), 0, "a new client is not an unknown one");
     let set = pool.servers();
     for server in set.servers() {
         let cookie = pool.set_cookie(&request("/", "lintel=old"), server, Link::Plain).unwrap();
@@ -159,7 +163,7 @@ async fn a_cookie_binds_a_client_and_is_set_only_when_it_does_not_name_the_serve
     for value in ["lintel=forged", "lintel=", "lintel=AAAAAAAAAAAAAAAAAAAAAA"] {
         assert_eq!(pool.bound_server(&request("/", value), now()), None);
     }
-    assert_eq!(pool.counters.sticky_unknown.load(Relaxed), 3);
+    assert_eq!(pool.metrics.sticky.of(StickyOutcome::Unknown).count(), 3);
 }
 
 #[tokio::test]
@@ -173,7 +177,7 @@ async fn a_client_whose_server_is_down_moves_and_gets_a_new_cookie() {
     let bound = pool.bound_server(&again, now());
     let lease = pool.acquire(&Ask { bound, ..ask(1) }).await.unwrap();
     assert_eq!((bound, lease.id), (Some(home.id), set.servers()[1].id));
-    assert_eq!(pool.counters.sticky_failovers.load(Relaxed), 1);
+    assert_eq!(pool.metrics.sticky.of(StickyOutcome::Failover).count(), 1);
     assert!(pool.set_cookie(&again, &lease, Link::Tls).is_some());
 }
 
@@ -188,12 +192,12 @@ async fn a_socket_io_session_stays_where_it_was_opened() {
     assert!(!pool.learns_from(&poll));
     assert_eq!(pool.bound_server(&poll, now()), Some(opened_on.id));
     assert_eq!(pool.bound_server(&request("/socket.io/?EIO=4&sid=xyz", ""), now()), None);
-    assert_eq!(pool.counters.sticky_unknown.load(Relaxed), 1);
+    assert_eq!(pool.metrics.sticky.of(StickyOutcome::Unknown).count(), 1);
     let others =
         pool.servers().servers().iter().filter(|server| server.id != opened_on.id).cloned().collect();
     pool.replace_servers(others);
     assert_eq!(pool.bound_server(&poll, now()), None);
-    assert_eq!(pool.counters.sticky_failovers.load(Relaxed), 1);
+    assert_eq!(pool.metrics.sticky.of(StickyOutcome::Failover).count(), 1);
     assert!(pool.set_cookie(&poll, &opened_on, Link::Plain).is_none());
 }
 

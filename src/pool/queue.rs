@@ -20,6 +20,7 @@ use smallvec::SmallVec;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+use crate::observe::metrics::PoolMetrics;
 use super::choice::claim;
 use super::lease::Lease;
 use super::pool::{Ask, Pool, Refusal, now};
@@ -28,6 +29,7 @@ use crate::server::Server;
 
 #[derive(Debug)]
 pub struct Queue {
+    metrics: PoolMetrics,
     /// Most that may wait.
     size: usize,
     /// Those in line and those about to be; changed only under the lock, read without.
@@ -68,8 +70,8 @@ enum LinedUp<'a> {
 }
 
 impl Queue {
-    pub fn new(size: u32) -> Self {
-        Self { size: size as usize, waiting: AtomicUsize::new(0), line: Mutex::default() }
+    pub fn new(size: u32, metrics: PoolMetrics) -> Self {
+        Self { size: size as usize, metrics, waiting: AtomicUsize::new(0), line: Mutex::default() }
     }
 
     /// Whether a newcomer overtakes nobody.
@@ -84,6 +86,7 @@ impl Queue {
     /// Says how many wait, as far as those who free places need to know.
     fn publish(&self, line: &Line) {
         self.waiting.store(line.waiters.len(), Relaxed);
+        self.metrics.queue_length.record(i64::try_from(line.waiters.len()).unwrap_or(i64::MAX));
     }
 }
 
@@ -91,6 +94,12 @@ impl Pool {
     /// Waits behind all who wait already.
     pub(super) async fn wait(self: &Arc<Self>, ask: &Ask<'_>) -> Result<Lease, Refusal> {
         let started = Instant::now();
+        let outcome = self.wait_in_line(ask, started).await;
+        self.metrics.queue_wait.observe(started.elapsed());
+        outcome
+    }
+
+    async fn wait_in_line(self: &Arc<Self>, ask: &Ask<'_>, started: Instant) -> Result<Lease, Refusal> {
         let deadline = started + ask.queue_left.unwrap_or(self.spec.queue.timeout.std());
         let mut place = match self.line_up(ask)? {
             LinedUp::Served(lease) => return Ok(lease),
@@ -111,7 +120,7 @@ impl Pool {
         match place.answer.try_recv() {
             Ok(answer) => served(Some(answer), started),
             Err(_) => {
-                self.counters.queue_timeouts.fetch_add(1, Relaxed);
+                self.metrics.queue_timeouts.add(1);
                 Err(Refusal::QueueTimeout)
             }
         }
@@ -179,7 +188,7 @@ impl Pool {
             }
         }
         if line.waiters.len() >= queue.size {
-            self.counters.queue_full.fetch_add(1, Relaxed);
+            self.metrics.queue_full.add(1);
             return Err(Refusal::QueueFull);
         }
         let (sender, answer) = oneshot::channel();

@@ -80,8 +80,8 @@ async fn the_queue_has_a_size_and_a_time() {
     assert_eq!(pool.waiting(), 1);
     drop(held);
     assert_eq!(second.await.unwrap().waited.as_secs(), 3);
-    assert_eq!(pool.counters.queue_full.load(Relaxed), 1);
-    assert_eq!(pool.counters.queue_timeouts.load(Relaxed), 1);
+    assert_eq!(pool.metrics.queue_full.count(), 1);
+    assert_eq!(pool.metrics.queue_timeouts.count(), 1);
 }
 
 #[tokio::test(start_paused = true)]
@@ -138,7 +138,7 @@ async fn a_bound_request_waits_for_its_own_server_and_moves_when_that_is_out() {
     home.state.record_health(Health::Down, 1);
     pool.step(now());
     assert_eq!(poll(&mut bound).unwrap().unwrap().id, other.id);
-    assert_eq!(pool.counters.sticky_failovers.load(Relaxed), 1);
+    assert_eq!(pool.metrics.sticky.of(StickyOutcome::Failover).count(), 1);
 }
 
 #[tokio::test(start_paused = true)]

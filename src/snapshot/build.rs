@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU16;
+use std::time::Instant;
 
 use super::{Action, Listener, PoolPlan, RedirectTo, Route, Snapshot, Target, Timeouts};
 use crate::clock;
@@ -20,7 +21,7 @@ use crate::observe::metrics::Metrics;
 use crate::pool::spec::{RetryOn, StickySpec};
 use crate::pool::{self, Pool, StickyKey};
 use crate::route::{self, Redirect, Rewrite, Split, Table, respond};
-use crate::server::{self, Server};
+use crate::server::{self, Server, process_ms};
 use crate::tls::Terminator;
 use crate::upstream::ClientTls;
 use crate::wire::h1::parse::Limits;
@@ -81,7 +82,7 @@ pub fn make_server(
     let handles = metrics.server(pool, &identity);
     let server = Arc::new(Server::new(Arc::clone(pool), identity, endpoint, spec.clone(), handles));
     let reading = Arc::downgrade(&server);
-    server.metrics.read_state(move || reading.upgrade().map(|server| server.reading()));
+    server.metrics.read_state(move || reading.upgrade().map(|server| server.state.reading(process_ms(Instant::now()))));
     server
 }
 

@@ -8,11 +8,11 @@ mod key;
 pub mod socket_io;
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use super::pool::Pool;
 use super::spec::StickySpec;
+use crate::observe::metrics::StickyOutcome;
 use crate::server::{Server, process_ms};
 use crate::wire::head::Head;
 
@@ -69,7 +69,7 @@ impl Pool {
                 let id = self.count_unknown(table.find(&sid, process_ms(now)))?;
                 if self.set().find(id).is_none() {
                     table.forget(&sid);
-                    self.counters.sticky_failovers.fetch_add(1, Relaxed);
+                    self.metrics.sticky.add(StickyOutcome::Failover, 1);
                     return None;
                 }
                 Some(id)
@@ -100,7 +100,7 @@ impl Pool {
 
     fn count_unknown(&self, id: Option<u64>) -> Option<u64> {
         if id.is_none() {
-            self.counters.sticky_unknown.fetch_add(1, Relaxed);
+            self.metrics.sticky.add(StickyOutcome::Unknown, 1);
         }
         id
     }
