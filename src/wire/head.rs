@@ -139,7 +139,10 @@ impl Known {
     /// Looks a name up, whatever its case.
     pub fn of(name: &[u8]) -> Self {
         let Some(same_length) = BY_LENGTH.get(name.len()) else { return Self::Other };
-        same_length.iter().find(|(_, known)| known.eq_ignore_ascii_case(name)).map_or(Self::Other, |(k, _)| *k)
+        same_length
+            .iter()
+            .find(|(_, known)| known.eq_ignore_ascii_case(name))
+            .map_or(Self::Other, |(k, _)| *k)
     }
 }
 
@@ -364,7 +367,9 @@ impl fmt::Debug for Head {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut shape = f.debug_struct("Head");
         if self.status == 0 {
-            shape.field("method", &self.method_text()).field("target", &String::from_utf8_lossy(self.target()));
+            shape
+                .field("method", &self.method_text())
+                .field("target", &String::from_utf8_lossy(self.target()));
         } else {
             shape.field("status", &self.status);
         }
