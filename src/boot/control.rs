@@ -82,9 +82,9 @@ fn check_plan(plan: &Arc<PoolPlan>) -> Option<Arc<prober::Plan>> {
         spec,
         connect: Box::new(move |server: &Server| -> Pin<Box<dyn Future<Output = io::Result<Stream>> + Send>> {
             let plan = Arc::clone(&connecting);
-            let (endpoint, name) = (server.endpoint.clone(), server.spec.address.host_name());
+            let (endpoint, address) = (server.endpoint.clone(), server.spec.address.clone());
             Box::pin(async move {
-                let tls = plan.tls.as_ref().map(|tls| (tls, name.as_str()));
+                let tls = plan.tls.as_ref().map(|tls| (tls, &address));
                 connect(&endpoint, tls, timeout).await.map_err(io::Error::other)
             })
         }),

@@ -56,7 +56,7 @@ struct Ended {
 
 /// Serves one connection to its end.
 pub async fn run(engine: &Engine, accepted: Accepted) {
-    let Accepted { listener, transport, address, port, pass } = accepted;
+    let Accepted { listener, transport, address, port, mut pass } = accepted;
     let started = Instant::now();
     let trusted = listener.trusted.vouch_for(address.map(|address| address.ip()));
     let mut peer = Peer { trusted, listener, address, port, session: None };
@@ -185,14 +185,14 @@ enum Waited {
     Evicted,
 }
 
-async fn requests(engine: &Engine, peer: &Peer, stream: Stream, pass: Pass) {
+async fn requests(engine: &Engine, peer: &Peer, stream: Stream, mut pass: Pass) {
     let metrics = &peer.listener.metrics;
     let mut client = Downstream::new(stream);
     let mut deadline = Deadline::new();
     let mut served = 0u64;
     let next = loop {
         let mut heads = engine.take_heads();
-        let (waited, start) = next_request(engine, peer, &mut client, &mut heads, &mut deadline, &pass, served).await;
+        let (waited, start) = next_request(engine, peer, &mut client, &mut heads, &mut deadline, &mut pass, served).await;
         match waited {
             Waited::Request => {}
             Waited::Failed(_) | Waited::Late | Waited::Ended | Waited::Idle | Waited::Evicted => {
@@ -233,7 +233,7 @@ async fn next_request(
     client: &mut Downstream,
     heads: &mut Heads,
     deadline: &mut Deadline,
-    pass: &Pass,
+    pass: &mut Pass,
     served: u64,
 ) -> (Waited, Start) {
     let timeouts = &peer.listener.timeouts;
@@ -243,11 +243,10 @@ async fn next_request(
     deadline.after(if served == 0 || first_byte.is_some() { timeouts.head } else { timeouts.keep_alive });
     let mut drained = pin!(engine.drained());
     let mut draining = false;
-    let mut is_silent = false;
     let waited = poll_fn(|cx| {
         match client.poll_head(cx, peer.listener.limits, &mut heads.request) {
             // A place that was given away in this very moment is gone: the client was told nothing yet and asks again.
-            Poll::Ready(Ok(true)) if is_silent && !pass.busy() => return Poll::Ready(Waited::Evicted),
+            Poll::Ready(Ok(true)) if pass.busy().is_err() => return Poll::Ready(Waited::Evicted),
             Poll::Ready(Ok(true)) => return Poll::Ready(Waited::Request),
             Poll::Ready(Ok(false)) => return Poll::Ready(Waited::Ended),
             Poll::Ready(Err(error)) => return Poll::Ready(Waited::Failed(error)),
@@ -257,10 +256,7 @@ async fn next_request(
             first_byte = Some(Instant::now());
             deadline.after(timeouts.head);
         }
-        if !is_silent {
-            is_silent = true;
-            pass.silent(process_ms(began));
-        }
+        pass.silent(process_ms(began));
         if !draining && drained.as_mut().poll(cx).is_ready() {
             draining = true;
             if first_byte.is_none() {
