@@ -99,7 +99,8 @@ impl FromStr for Duration {
 impl FromStr for Bytes {
     type Err = ParseQuantityError;
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        parse_with_unit(text, &BYTE_UNITS, "a size with its unit, such as 512B, 32KiB, 10MiB or 1GiB").map(Self)
+        parse_with_unit(text, &BYTE_UNITS, "a size with its unit, such as 512B, 32KiB, 10MiB or 1GiB")
+            .map(Self)
     }
 }
 
@@ -198,7 +199,12 @@ macro_rules! quantity {
     };
 }
 
-quantity!(Duration, "Duration", "^[0-9]+(ms|s|m|h|d)$", "a time with its unit, such as 250ms, 5s, 2m, 1h or 7d");
+quantity!(
+    Duration,
+    "Duration",
+    "^[0-9]+(ms|s|m|h|d)$",
+    "a time with its unit, such as 250ms, 5s, 2m, 1h or 7d"
+);
 quantity!(
     Bytes,
     "Bytes",

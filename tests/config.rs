@@ -52,7 +52,7 @@ fn outcome(text: &str) -> String {
     let said = match result {
         Err(problems) => render::plain(&problems.0),
         Ok(loaded) => {
-            let mut said = render::plain(&loaded.warnings);
+            let mut said = render::plain(&loaded.warnings.0);
             let plan = serde_json::to_string_pretty(&loaded.file).unwrap();
             let _ = writeln!(said, "{plan}");
             said

@@ -20,13 +20,19 @@ pub(super) struct CheckArgs {
 
 pub(super) fn run(args: &CheckArgs) -> anyhow::Result<ExitCode> {
     let path = args.config.path()?;
-    let result = super::load(&path);
+    let result = super::load(&path).and_then(|loaded| {
+        // What only shows when the parts are built, such as a key that does not fit its certificate.
+        let found = crate::boot::check(&loaded);
+        let is_error = |problem: &Problem| problem.severity == Severity::Error;
+        let both = loaded.warnings.0.iter().chain(&found.0).cloned().collect();
+        if found.0.iter().any(is_error) { Err(Problems(both)) } else { Ok(Loaded { warnings: Problems(both), ..loaded }) }
+    });
     if args.json {
         super::answer(&serde_json::to_string_pretty(&as_json(&path, &result))?)?;
     } else {
         match &result {
             Ok(loaded) => {
-                super::show(&loaded.warnings);
+                super::show(&loaded.warnings.0);
                 super::answer(&praise(&path, loaded))?;
             }
             Err(problems) => super::show(&problems.0),
@@ -57,7 +63,7 @@ fn counts(loaded: &Loaded) -> [(&'static str, usize); 4] {
 /// What programs read; keys are only ever added.
 fn as_json(path: &Path, result: &Result<Loaded, Problems>) -> Value {
     let (problems, counts) = match result {
-        Ok(loaded) => (&loaded.warnings, counts(loaded).to_vec()),
+        Ok(loaded) => (&loaded.warnings.0, counts(loaded).to_vec()),
         Err(problems) => (&problems.0, Vec::new()),
     };
     let counts: serde_json::Map<_, _> =

@@ -90,6 +90,10 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> anyhow::Result<ExitCode>
 
 /// Writes an error and what caused it, and gives the exit code.
 pub fn fail(error: &anyhow::Error) -> ExitCode {
+    if let Some(problems) = error.downcast_ref::<Problems>() {
+        show(&problems.0);
+        return ExitCode::from(FAILED);
+    }
     let style = anstyle::AnsiColor::Red.on_default().bold();
     // There is nobody left to tell when stderr is gone.
     let _ = writeln!(anstream::stderr(), "{style}lintel:{style:#} {error:#}");

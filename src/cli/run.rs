@@ -16,7 +16,6 @@ pub(super) fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
     let path = args.config.path()?;
     match super::load(&path) {
         Ok(loaded) => {
-            super::show(&loaded.warnings);
             crate::boot::run(loaded)?;
             Ok(ExitCode::SUCCESS)
         }

@@ -47,7 +47,7 @@ pub struct Loaded {
     /// Where it says it.
     pub source: Source,
     /// What is likely not meant.
-    pub warnings: Vec<Problem>,
+    pub warnings: Problems,
 }
 
 /// Reads a config and the files that it includes.
@@ -92,7 +92,7 @@ pub fn load_text(name: &str, folder: PathBuf, text: String, lookup: Lookup<'_>) 
     }
     match file {
         Some(file) if problems.is_empty() => {
-            Ok(Loaded { file, source, warnings: Problems::sorted(warnings).0 })
+            Ok(Loaded { file, source, warnings: Problems::sorted(warnings) })
         }
         _ => Err(Problems::sorted(problems.into_iter().chain(warnings).collect())),
     }

@@ -21,6 +21,8 @@ documentation there, then run `UPDATE_REFERENCE=1 cargo test --test config refer
   `{ }` and `[ ]` they need quotes.
 - A path is relative to the folder of the file that names it.
 - A key without a default is off, or empty, unless written.
+- conf/full.yaml shows every key at work (with conf/conf.d/full-blog.yaml, which it includes), conf/minimal.yaml the
+  fewest.
 ";
 
 /// The whole page as Markdown.

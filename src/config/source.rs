@@ -5,7 +5,7 @@ use std::path::Path;
 use super::interpolate::EnvValue;
 use super::problem::{Problem, Severity, Spot};
 use super::read::Broken;
-use super::tree::{Entry, NodeId, Tree, Value};
+use super::tree::{Entry, Node, NodeId, Scalar, Tree, Value};
 
 /// Where everything in a config was written.
 #[derive(Clone, Debug)]
@@ -36,6 +36,16 @@ impl Source {
     /// The same as a warning.
     pub fn warning_at(&self, key_path: &str, message: impl AsRef<str>) -> Problem {
         self.at(key_path, Severity::Warning, message.as_ref())
+    }
+
+    /// Names the text of all files together: equal texts have equal names, in every process. FNV-1a, 64 bits; it tells
+    /// versions apart and is no defence against anybody.
+    pub fn hash(&self) -> String {
+        let bytes = self.tree.files.iter().flat_map(|file| file.text.bytes().chain([0]));
+        let hash = bytes.fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+        });
+        format!("{hash:016x}")
     }
 
     /// The files of the config, the main one first.
@@ -90,7 +100,7 @@ impl Source {
     }
 
     /// Takes values of the environment out of a message. Quoted ones of any length; bare ones unless they are so short that
-    /// they are part of ordinary words.
+    /// they are part of ordinary words. What is said at the very value is taken out by `without_value`.
     pub(super) fn redact(&self, message: &str) -> String {
         let mut message = message.to_owned();
         for EnvValue { value, written } in &self.from_env {
@@ -106,7 +116,14 @@ impl Source {
     }
 
     fn at(&self, key_path: &str, severity: Severity, message: &str) -> Problem {
-        Problem { severity, ..Problem::error(self.spot(key_path), self.redact(message)) }
+        let message = match &self.tree.node(self.find(key_path).node) {
+            Node { value: Value::Scalar(Scalar { text, from_env: true, .. }), place, .. } => {
+                let file = &self.tree.files[place.file as usize].text;
+                without_value(message, text, file.get(place.start..place.end).unwrap_or("${...}"))
+            }
+            _ => message.to_owned(),
+        };
+        Problem { severity, ..Problem::error(self.spot(key_path), self.redact(&message)) }
     }
 
     fn has_broken(&self, node: NodeId) -> bool {
@@ -158,5 +175,35 @@ impl Source {
     /// Folder of the file that a key path is written in.
     pub(super) fn folder(&self, key_path: &str) -> &Path {
         &self.tree.file_of(self.find(key_path).node).folder
+    }
+}
+
+/// A message about a value that came from the environment, with every quoted piece and every word of the value shown as
+/// the value was written.
+fn without_value(message: &str, value: &str, written: &str) -> String {
+    let written = written.trim_matches(['"', '\'']);
+    let hide = |piece: &str| !piece.is_empty() && value.contains(piece) && !written.contains(piece);
+    let pieces = message.split('`').enumerate().map(|(index, piece)| {
+        if index % 2 == 1 {
+            return if hide(piece) { written.to_owned() } else { piece.replace(value, written) };
+        }
+        let words = piece.split_inclusive(' ').map(|word| {
+            let bare = word.trim_matches([' ', ',', ':', ';']);
+            if bare == value { word.replace(bare, written) } else { word.to_owned() }
+        });
+        words.collect()
+    });
+    pieces.collect::<Vec<String>>().join("`")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_shows_the_reference_and_not_the_value() {
+        let hide = |message: &str| without_value(message, "7", "\"${N}\"");
+        assert_eq!(hide("7 is not a status; write `7` or `8`"), "${N} is not a status; write `${N}` or `8`");
+        assert_eq!(without_value("`a b` has a space", "x a b", "${X}"), "`${X}` has a space");
     }
 }

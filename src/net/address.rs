@@ -141,7 +141,9 @@ mod tests {
 
     #[test]
     fn what_is_not_an_address_is_refused() {
-        for text in ["", "10.0.0.1", "a:b", "a:+1", "a:70000", "http://a:80", "10.0.0:80", "-a:80", "a b:80", "unix:"] {
+        for text in
+            ["", "10.0.0.1", "a:b", "a:+1", "a:70000", "http://a:80", "10.0.0:80", "-a:80", "a b:80", "unix:"]
+        {
             assert!(text.parse::<Address>().is_err(), "{text}");
         }
     }

@@ -139,7 +139,10 @@ impl Known {
     /// Looks a name up, whatever its case.
     pub fn of(name: &[u8]) -> Self {
         let Some(same_length) = BY_LENGTH.get(name.len()) else { return Self::Other };
-        same_length.iter().find(|(_, known)| known.eq_ignore_ascii_case(name)).map_or(Self::Other, |(k, _)| *k)
+        same_length
+            .iter()
+            .find(|(_, known)| known.eq_ignore_ascii_case(name))
+            .map_or(Self::Other, |(k, _)| *k)
     }
 }
 
@@ -168,7 +171,7 @@ pub struct Field<'a> {
 }
 
 /// A request's or a response's head.
-#[derive(Clone, Default)]
+#[derive(Default)]
 pub struct Head {
     arena: Vec<u8>,
     entries: Vec<Entry>,
@@ -342,6 +345,22 @@ impl Head {
     }
 }
 
+impl Clone for Head {
+    fn clone(&self) -> Self {
+        let mut head = Self::new();
+        head.clone_from(self);
+        head
+    }
+
+    /// Keeps the memory that is there.
+    fn clone_from(&mut self, other: &Self) {
+        self.arena.clone_from(&other.arena);
+        self.entries.clone_from(&other.entries);
+        (self.version, self.method, self.status) = (other.version, other.method, other.status);
+        (self.method_text, self.target, self.reason) = (other.method_text, other.target, other.reason);
+    }
+}
+
 fn bytes(arena: &[u8], text: Text) -> &[u8] {
     arena.get(text.start as usize..(text.start + text.length) as usize).unwrap_or_default()
 }
@@ -364,7 +383,9 @@ impl fmt::Debug for Head {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut shape = f.debug_struct("Head");
         if self.status == 0 {
-            shape.field("method", &self.method_text()).field("target", &String::from_utf8_lossy(self.target()));
+            shape
+                .field("method", &self.method_text())
+                .field("target", &String::from_utf8_lossy(self.target()));
         } else {
             shape.field("status", &self.status);
         }

@@ -39,6 +39,13 @@ impl<'a> Checker<'a> {
         }
     }
 
+    /// The same, where the message itself says what would be right.
+    fn tell(&mut self, key_path: &str, message: &str) {
+        if !self.source.is_in_doubt(key_path) {
+            self.problems.push(self.source.problem_at(key_path, message));
+        }
+    }
+
     fn warning(&mut self, key_path: &str, message: &str, help: &str) {
         if !self.source.is_in_doubt(key_path) {
             self.problems.push(self.source.warning_at(key_path, message).help(help));
@@ -97,7 +104,7 @@ impl<'a> Checker<'a> {
             self.key_problem(
                 &format!("{section}.{name}"),
                 format!("{} cannot be a name", quoted(name)),
-                "a name has up to 64 letters, digits, `-`, `_` and `.`, and begins with a letter, a digit or `_`",
+                text::NAME,
             );
         }
     }

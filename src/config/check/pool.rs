@@ -6,6 +6,7 @@ use super::{Checker, text};
 use crate::health;
 use crate::pool::Spec;
 use crate::pool::spec::{HashKey, StickySpec};
+use crate::wire::token::is_token;
 
 pub fn check(checker: &mut Checker<'_>) {
     let pools = &checker.file.pools;
@@ -20,7 +21,7 @@ pub fn check(checker: &mut Checker<'_>) {
         numbers(checker, &pool, spec);
         hash_key(checker, &pool, &spec.balance.key);
         if let Some(StickySpec::Cookie(cookie)) = &spec.sticky {
-            let fine = text::is_token(&cookie.cookie);
+            let fine = is_token(cookie.cookie.as_bytes());
             let help = "the name of a cookie has letters, digits, `-`, `_` and `.`";
             checker.text(&format!("{pool}.sticky.cookie"), &cookie.cookie, (!fine).then_some(help));
         }
@@ -72,7 +73,7 @@ fn tls(checker: &mut Checker<'_>, pool: &str, spec: &Spec) {
         _ => {}
     }
     if let Some(name) = &tls.server_name {
-        checker.text(&format!("{pool}.tls.server_name"), name, text::host_error(name));
+        checker.text(&format!("{pool}.tls.server_name"), name, text::host_error(name).as_deref());
     }
     if tls.insecure_skip_verify {
         let help = "whoever is between Lintel and the servers can read and change everything; name their CA under `ca`";
@@ -85,7 +86,7 @@ fn health_check(checker: &mut Checker<'_>, key_path: &str, check: &health::Spec)
     match &check.path {
         Some(path) => {
             // The short form is the path itself.
-            checker.text(&at("path"), path, text::plain_path_error(path));
+            checker.text(&at("path"), path, text::request_path_error(path));
             if check.tcp {
                 checker.problem(&at("tcp"), "a check has a path, or is `tcp: true`, not both", "take one of them out");
             }
@@ -114,7 +115,7 @@ fn health_check(checker: &mut Checker<'_>, key_path: &str, check: &health::Spec)
         checker.problem(&at("status"), "no status means healthy", "write one, such as `200`");
     }
     if let Some(host) = &check.host {
-        checker.text(&at("host"), host, text::host_field_error(host));
+        checker.text(&at("host"), host, text::host_field_error(host).as_deref());
     }
     checker.range(&at("healthy_after"), check.healthy_after, 1..=100);
     checker.range(&at("unhealthy_after"), check.unhealthy_after, 1..=100);
@@ -139,7 +140,7 @@ fn hash_key(checker: &mut Checker<'_>, pool: &str, key: &HashKey) {
         HashKey::Query(name) if name.is_empty() => ("query", name),
         HashKey::Query(_) => return,
     };
-    if !text::is_token(name) {
+    if !is_token(name.as_bytes()) {
         let key_path = format!("{pool}.balance.key.{kind}");
         checker.text(&key_path, name, Some("a name has letters, digits, `-` and `_`, and no spaces"));
     }
