@@ -1,0 +1,237 @@
+//! What is counted per listener: connections, TLS handshakes, heads that were no requests, deadlines.
+
+use super::cell::{Counter, CounterBy, Gauge, Histogram};
+use super::family::{Cells, Family, Handle, Kind};
+use crate::observe::label::labels;
+
+/// Handles of one listener.
+pub type ListenerMetrics = Handle<ListenerCells>;
+
+labels! {
+    /// Why Lintel refused or ended a connection; ends in order are not counted here.
+    CloseReason("reason") {
+        /// `limits.connections` was reached and none could be closed to make room.
+        Limit = "limit",
+        /// It was silent the longest when room was needed.
+        Evicted = "evicted",
+        /// Its address may not send a PROXY header, or the header was bad.
+        ProxyHeader = "proxy_header",
+        /// Its TLS handshake failed.
+        Tls = "tls",
+        /// It sent something that is no request.
+        Malformed = "malformed",
+        /// One of its deadlines passed.
+        Timeout = "timeout",
+        /// The client reset it, or left inside an exchange.
+        ClientGone = "client_gone",
+        /// It was still in use at `drain_timeout`.
+        Drain = "drain",
+        /// It could not be set up: the system refused something.
+        System = "system",
+    }
+}
+
+labels! {
+    /// A TLS handshake that succeeded: its version, and whether it was resumed.
+    Handshake("outcome") {
+        /// TLS 1.2, in full.
+        Tls12 = "tls1.2",
+        /// TLS 1.2, resumed by ticket.
+        Tls12Resumed = "tls1.2_resumed",
+        /// TLS 1.3, in full.
+        Tls13 = "tls1.3",
+        /// TLS 1.3, resumed by ticket.
+        Tls13Resumed = "tls1.3_resumed",
+    }
+}
+
+labels! {
+    /// Why a TLS handshake failed.
+    HandshakeFailure("reason") {
+        /// Not complete within `timeouts.tls_handshake`.
+        Timeout = "timeout",
+        /// The client closed the connection before it was complete.
+        ClientGone = "client_gone",
+        /// The client sent something that is no TLS, such as plain HTTP.
+        NotTls = "not_tls",
+        /// No version, cipher suite, group or protocol in common.
+        Incompatible = "incompatible",
+        /// The client sent no certificate, or one that is not accepted.
+        ClientCertificate = "client_certificate",
+        /// The client sent an alert: often it does not trust the certificate.
+        Alert = "alert",
+        /// Anything else against the protocol.
+        Protocol = "protocol",
+    }
+}
+
+labels! {
+    /// What is wrong with a head that is no request.
+    Malformation("reason") {
+        /// The request line is no request line.
+        RequestLine = "request_line",
+        /// The target is not one that this request may have.
+        Target = "target",
+        /// The HTTP version is none that Lintel speaks.
+        Version = "version",
+        /// A field has a bad name or value, or its line is folded.
+        Field = "field",
+        /// Host is missing, repeated or no host.
+        Host = "host",
+        /// Content-Length and Transfer-Encoding are repeated, in conflict or no lengths.
+        Framing = "framing",
+        /// The chunks of the body are no chunks.
+        Chunk = "chunk",
+        /// The head is larger than `limits.head`.
+        HeadTooLarge = "head_too_large",
+        /// More fields than `limits.headers`.
+        TooManyHeaders = "too_many_headers",
+        /// The target is longer than `limits.uri`.
+        UriTooLong = "uri_too_long",
+        /// The connection ended inside the head.
+        Truncated = "truncated",
+        /// Anything else.
+        Other = "other",
+    }
+}
+
+labels! {
+    /// A deadline for clients that passed.
+    ClientTimeout("kind") {
+        /// The PROXY header.
+        ProxyHeader = "proxy_header",
+        /// The TLS handshake.
+        TlsHandshake = "tls_handshake",
+        /// A whole request head.
+        Head = "head",
+        /// Silence inside a request's body.
+        BodyIdle = "body_idle",
+        /// No further request on a kept-alive connection: usual, not a fault.
+        KeepAlive = "keep_alive",
+        /// No byte of the response taken.
+        WriteIdle = "write_idle",
+    }
+}
+
+labels! {
+    /// Protocol version of a request.
+    RequestVersion("version") {
+        /// HTTP/1.0.
+        Http10 = "1.0",
+        /// HTTP/1.1.
+        Http11 = "1.1",
+        /// HTTP/2.
+        Http2 = "2",
+    }
+}
+
+#[derive(Debug, Default)]
+pub struct ListenerCells {
+    /// Connections accepted.
+    pub connections: Counter,
+    pub connections_open: Gauge,
+    pub closed: CounterBy<CloseReason>,
+    /// Connections that ended without a byte from the client.
+    pub silent: Counter,
+    pub handshakes: CounterBy<Handshake>,
+    pub handshake_failures: CounterBy<HandshakeFailure>,
+    /// Handshakes that succeeded.
+    pub handshake_duration: Histogram,
+    pub malformed: CounterBy<Malformation>,
+    pub timeouts: CounterBy<ClientTimeout>,
+    pub requests: CounterBy<RequestVersion>,
+    /// Bytes from clients without TLS; may be added when a connection ends.
+    pub bytes_in: Counter,
+    /// Bytes to clients without TLS; may be added when a connection ends.
+    pub bytes_out: Counter,
+}
+
+impl Cells for ListenerCells {
+    const LABELS: &'static [&'static str] = &["listener"];
+    const FAMILIES: &'static [Family<Self>] = &[
+        Family {
+            name: "lintel_listener_connections_total",
+            kind: Kind::Counter,
+            labels: &[],
+            help: "Connections accepted.",
+            read: |cells, samples| samples.value(&[], cells.connections.count() as f64),
+        },
+        Family {
+            name: "lintel_listener_connections_open",
+            kind: Kind::Gauge,
+            labels: &[],
+            help: "Connections open now.",
+            read: |cells, samples| samples.value(&[], cells.connections_open.value() as f64),
+        },
+        Family {
+            name: "lintel_listener_closed_total",
+            kind: Kind::Counter,
+            labels: &["reason"],
+            help: "Connections that were refused or ended out of order, by why.",
+            read: |cells, samples| samples.by(&cells.closed),
+        },
+        Family {
+            name: "lintel_listener_silent_total",
+            kind: Kind::Counter,
+            labels: &[],
+            help: "Connections that ended without a byte from the client.",
+            read: |cells, samples| samples.value(&[], cells.silent.count() as f64),
+        },
+        Family {
+            name: "lintel_listener_tls_handshakes_total",
+            kind: Kind::Counter,
+            labels: &["outcome"],
+            help: "TLS handshakes that succeeded, by version and whether they were resumed.",
+            read: |cells, samples| samples.by(&cells.handshakes),
+        },
+        Family {
+            name: "lintel_listener_tls_failures_total",
+            kind: Kind::Counter,
+            labels: &["reason"],
+            help: "TLS handshakes that failed, by why.",
+            read: |cells, samples| samples.by(&cells.handshake_failures),
+        },
+        Family {
+            name: "lintel_listener_tls_handshake_seconds",
+            kind: Kind::Histogram,
+            labels: &[],
+            help: "Duration of the TLS handshakes that succeeded.",
+            read: |cells, samples| samples.histogram(&cells.handshake_duration),
+        },
+        Family {
+            name: "lintel_listener_malformed_total",
+            kind: Kind::Counter,
+            labels: &["reason"],
+            help: "Requests refused because they are malformed, ambiguous or too large, by what is wrong.",
+            read: |cells, samples| samples.by(&cells.malformed),
+        },
+        Family {
+            name: "lintel_listener_timeouts_total",
+            kind: Kind::Counter,
+            labels: &["kind"],
+            help: "Deadlines for clients that passed.",
+            read: |cells, samples| samples.by(&cells.timeouts),
+        },
+        Family {
+            name: "lintel_listener_requests_total",
+            kind: Kind::Counter,
+            labels: &["version"],
+            help: "Request heads received, by protocol version.",
+            read: |cells, samples| samples.by(&cells.requests),
+        },
+        Family {
+            name: "lintel_listener_received_bytes_total",
+            kind: Kind::Counter,
+            labels: &[],
+            help: "Bytes from clients, without TLS.",
+            read: |cells, samples| samples.value(&[], cells.bytes_in.count() as f64),
+        },
+        Family {
+            name: "lintel_listener_sent_bytes_total",
+            kind: Kind::Counter,
+            labels: &[],
+            help: "Bytes to clients, without TLS.",
+            read: |cells, samples| samples.value(&[], cells.bytes_out.count() as f64),
+        },
+    ];
+}

@@ -1,0 +1,527 @@
+//! The path that routes are matched on, and the proof that no spelling of it means two things.
+//!
+//! Servers read one raw path in different ways: nginx decodes `%2F`, Express decodes nothing, `new URL()` takes `//x/y`
+//! for a host. A `NormalPath` holds the normal text and, where the raw path leaves room, each other reading. The table
+//! looks all of them up: if two readings select different routes the request is refused, so the server can never see
+//! another path than the one that was routed. What no honest client sends is refused here. Queries are not looked at.
+
+use std::borrow::Cow;
+
+use super::query::hex;
+
+/// A path that may be matched: made only by [`NormalPath::of`].
+///
+/// The text starts with `/`, is UTF-8, holds no empty segment but a last one, no `.` or `..` segment, and no escape but
+/// those of bytes that would be ambiguous decoded: `%25`, `%2F`, `%5C`, and bytes that are not UTF-8.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NormalPath<'a> {
+    text: Cow<'a, str>,
+    /// What else a server may take the raw path for; empty for nearly every request.
+    others: Vec<String>,
+    /// The raw path has empty or dot segments, so it cannot be cut as it is.
+    pub(super) is_tangled: bool,
+}
+
+/// Why a path is refused, always with 400.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PathError {
+    #[error("the path does not start with a slash")]
+    NotAbsolute,
+    #[error("the path has a percent sign without two hexadecimal digits")]
+    BadEscape,
+    #[error("the path has a control character")]
+    ControlCharacter,
+    #[error("the path has a character that must be escaped")]
+    BadCharacter,
+    #[error("the path leads above its root")]
+    AboveRoot,
+    #[error("the path mixes dot segments with other tricks")]
+    Tangled,
+}
+
+/// Cuts a request target in path and query (without the `?`).
+pub fn split_target(target: &[u8]) -> (&[u8], Option<&[u8]>) {
+    match memchr::memchr(b'?', target) {
+        Some(at) => (&target[..at], Some(&target[at + 1..])),
+        None => (target, None),
+    }
+}
+
+impl<'a> NormalPath<'a> {
+    /// Reads the path of an origin-form target, without its query (RFC 9112 section 3.2.1). A path of plain characters
+    /// is borrowed.
+    pub fn of(raw: &'a [u8]) -> Result<Self, PathError> {
+        match plain(raw) {
+            Some(text) => Ok(Self { text: Cow::Borrowed(text), others: Vec::new(), is_tangled: false }),
+            None => read(raw),
+        }
+    }
+
+    /// The normal text, as exact and prefix matches and regular expressions see it.
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// The normal text and every other reading, each once.
+    pub fn readings(&self) -> impl Iterator<Item = &str> {
+        std::iter::once(self.as_str()).chain(self.others.iter().map(String::as_str))
+    }
+
+    /// Whether every server reads the raw path alike.
+    pub fn is_unambiguous(&self) -> bool {
+        self.others.is_empty()
+    }
+}
+
+/// Bytes that stand for themselves wherever they stand: printable ASCII but `%`, and `\ ? #` that no path has.
+static PLAIN: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0x21;
+    while byte < 0x7f {
+        table[byte as usize] = !matches!(byte, b'%' | b'\\' | b'?' | b'#');
+        byte += 1;
+    }
+    table
+};
+
+/// The text itself when nothing in it can be read in two ways.
+fn plain(raw: &[u8]) -> Option<&str> {
+    let (b'/', rest) = raw.split_first()? else { return None };
+    let mut before = b'/';
+    for &byte in rest {
+        if !PLAIN[usize::from(byte)] || (before == b'/' && (byte == b'/' || byte == b'.')) {
+            return None;
+        }
+        before = byte;
+    }
+    std::str::from_utf8(raw).ok()
+}
+
+fn read(raw: &[u8]) -> Result<NormalPath<'_>, PathError> {
+    if raw.first() != Some(&b'/') {
+        return Err(PathError::NotAbsolute);
+    }
+    let decoded = unescape(raw, Escapes::Decoded)?;
+    // A server that decodes nothing, as Express matches its routes.
+    let literal = unescape(raw, Escapes::Literal)?;
+    let dots = dots(&decoded, &literal)?;
+    let mut readings = Vec::new();
+    for text in [&decoded, &literal] {
+        if dots {
+            push(&mut readings, remove_dots(text)?);
+            push(&mut readings, text.clone());
+        } else {
+            push_slash_readings(&mut readings, text.clone());
+        }
+    }
+    if decoded.contains("%2F") || decoded.contains("%5C") {
+        push_slash_readings(&mut readings, decoded.replace("%2F", "/"));
+        push_slash_readings(&mut readings, decoded.replace("%5C", "/"));
+        push_slash_readings(&mut readings, decoded.replace("%2F", "/").replace("%5C", "/"));
+    }
+    let is_tangled = dots || decoded.contains("//");
+    let mut readings = readings.into_iter();
+    let text = readings.next().unwrap_or(decoded);
+    let others = readings.collect();
+    Ok(NormalPath { text: Cow::Owned(text), others, is_tangled })
+}
+
+/// A path with merged slashes (nginx), as it is (Express), and where it starts with two slashes without the segment that
+/// the WHATWG URL parser takes for a host.
+fn push_slash_readings(readings: &mut Vec<String>, text: String) {
+    push(readings, merge_slashes(&text));
+    if text.starts_with("//") {
+        let authority = text.trim_start_matches('/');
+        let path = authority.find('/').map_or("/", |at| &authority[at..]);
+        push(readings, merge_slashes(path));
+        push(readings, path.to_owned());
+    }
+    push(readings, text);
+}
+
+fn push(readings: &mut Vec<String>, text: String) {
+    if !readings.contains(&text) {
+        readings.push(text);
+    }
+}
+
+fn merge_slashes(text: &str) -> String {
+    let mut merged = String::with_capacity(text.len());
+    for character in text.chars() {
+        if character != '/' || !merged.ends_with('/') {
+            merged.push(character);
+        }
+    }
+    merged
+}
+
+/// Which escapes are decoded.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Escapes {
+    /// All that stand for one clear character.
+    Decoded,
+    /// Of these, those alone that could not be written otherwise.
+    Literal,
+}
+
+/// Decodes once; `%25`, `%2F`, `%5C` and bytes that are not UTF-8 stay escapes, in upper case, so that each text has one
+/// meaning and a regular expression's `.` misses nothing.
+fn unescape(raw: &[u8], escapes: Escapes) -> Result<String, PathError> {
+    let mut bytes = Vec::with_capacity(raw.len());
+    let mut rest = raw;
+    while let Some((&byte, after)) = rest.split_first() {
+        rest = after;
+        match byte {
+            b'%' => {
+                let &[high, low, ref after @ ..] = after else { return Err(PathError::BadEscape) };
+                let (Some(high), Some(low)) = (hex(high), hex(low)) else { return Err(PathError::BadEscape) };
+                rest = after;
+                let byte = high << 4 | low;
+                let stays = matches!(byte, b'%' | b'/' | b'\\');
+                match byte {
+                    0..0x20 | 0x7f => return Err(PathError::ControlCharacter),
+                    _ if stays || (escapes == Escapes::Literal && is_path_character(byte)) => {
+                        push_escape(&mut bytes, byte);
+                    }
+                    _ => bytes.push(byte),
+                }
+            }
+            0..0x20 | 0x7f => return Err(PathError::ControlCharacter),
+            b' ' | b'\\' | b'?' | b'#' => return Err(PathError::BadCharacter),
+            _ => bytes.push(byte),
+        }
+    }
+    let bytes = match String::from_utf8(bytes) {
+        Ok(text) => return Ok(text),
+        Err(error) => error.into_bytes(),
+    };
+    let mut text = Vec::with_capacity(bytes.len() * 2);
+    for chunk in bytes.utf8_chunks() {
+        text.extend_from_slice(chunk.valid().as_bytes());
+        chunk.invalid().iter().for_each(|byte| push_escape(&mut text, *byte));
+    }
+    Ok(String::from_utf8(text).unwrap_or_default())
+}
+
+/// `pchar` of RFC 3986 section 3.3: what a segment may hold without an escape.
+fn is_path_character(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:@".contains(&byte)
+}
+
+fn push_escape(text: &mut Vec<u8>, byte: u8) {
+    const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
+    text.extend_from_slice(&[b'%', DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]);
+}
+
+/// Normal text as a raw path: what a path cannot hold is escaped again.
+pub(super) fn escape(text: &str) -> Vec<u8> {
+    let mut raw = Vec::with_capacity(text.len());
+    for byte in text.bytes() {
+        // Every `%` of a normal text begins an escape already.
+        if is_path_character(byte) || byte == b'/' || byte == b'%' {
+            raw.push(byte);
+        } else {
+            push_escape(&mut raw, byte);
+        }
+    }
+    raw
+}
+
+/// One raw segment, without slashes, as normal text has it.
+pub(super) fn segment_is(raw: &[u8], normal: &str) -> bool {
+    raw == normal.as_bytes() || unescape(raw, Escapes::Decoded).is_ok_and(|text| text == normal)
+}
+
+/// Whether the path has `.` or `..` segments. Browsers and URL libraries remove them before sending, so they are taken
+/// only in their simplest form: all of one spelling, and no encoded separator or empty segment whose order of treatment
+/// would decide where they lead. `..;`, which Java servers take for `..`, is refused everywhere.
+fn dots(decoded: &str, literal: &str) -> Result<bool, PathError> {
+    let is_dots = |segment: &&str| matches!(*segment, "." | "..");
+    let finest = decoded.replace("%2F", "/").replace("%5C", "/");
+    if segments(&finest).any(|piece| piece.starts_with("..;") || piece.starts_with(".;")) {
+        return Err(PathError::Tangled);
+    }
+    if !segments(&finest).any(|piece| is_dots(&piece)) {
+        return Ok(false);
+    }
+    let all = segments(decoded).filter(is_dots).count();
+    let plain = segments(literal).filter(is_dots).count();
+    let has_encoded_separators = finest.len() != decoded.len();
+    let has_empty_segments = decoded.contains("//");
+    if (plain != 0 && plain != all) || has_encoded_separators || has_empty_segments {
+        return Err(PathError::Tangled);
+    }
+    Ok(true)
+}
+
+fn segments(path: &str) -> impl Iterator<Item = &str> {
+    path.split('/').skip(1)
+}
+
+/// RFC 3986 section 5.2.4, but a path that leads above its root is refused.
+fn remove_dots(path: &str) -> Result<String, PathError> {
+    let mut kept: Vec<&str> = Vec::new();
+    let mut ends_open = false;
+    for segment in segments(path) {
+        let dots = segment.replace("%2E", ".");
+        ends_open = true;
+        match dots.as_str() {
+            "." => {}
+            ".." => {
+                kept.pop().ok_or(PathError::AboveRoot)?;
+            }
+            _ => {
+                kept.push(segment);
+                ends_open = false;
+            }
+        }
+    }
+    let mut text: String = kept.iter().flat_map(|segment| ["/", segment]).collect();
+    if ends_open || text.is_empty() {
+        text.push('/');
+    }
+    Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn normal(raw: &str) -> Result<String, PathError> {
+        NormalPath::of(raw.as_bytes()).map(|path| path.as_str().to_owned())
+    }
+
+    fn others(raw: &str) -> Vec<String> {
+        let path = NormalPath::of(raw.as_bytes()).unwrap();
+        path.readings().skip(1).map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn a_plain_path_is_borrowed_as_it_is() {
+        for raw in
+            ["/", "/a", "/a/b.c/", "/a;b=1/c,d", "/~x/@y/(z)!$&'*+=:", "/a...", "/a/b..", "/{x}|^`\"<>[]"]
+        {
+            let path = NormalPath::of(raw.as_bytes()).unwrap();
+            assert!(matches!(path.text, Cow::Borrowed(text) if text == raw), "{raw}");
+            assert!(path.is_unambiguous() && !path.is_tangled);
+        }
+    }
+
+    #[test]
+    fn escapes_are_decoded_once_and_only_where_that_is_clear() {
+        for (raw, text) in [
+            ("/%61%2Db%7e", "/a-b~"),
+            ("/%40scope%3Ax", "/@scope:x"),
+            ("/caf%C3%A9", "/caf\u{e9}"),
+            ("/caf\u{e9}", "/caf\u{e9}"),
+            ("/a%20b%22", "/a b\""),
+            ("/100%25", "/100%25"),
+            ("/a%252fb", "/a%252fb"),
+            ("/a%252e%252e", "/a%252e%252e"),
+            ("/a%2fb%5cc", "/a%2Fb%5Cc"),
+            ("/a%3fb%23c", "/a?b#c"),
+            ("/%e9%ff", "/%E9%FF"),
+            ("/%c0%af", "/%C0%AF"),
+            ("/.well-known/x", "/.well-known/x"),
+            ("/...", "/..."),
+        ] {
+            assert_eq!(normal(raw).as_deref(), Ok(text), "{raw}");
+        }
+        assert_eq!(NormalPath::of(b"/\xff\xe9x").unwrap().as_str(), "/%FF%E9x");
+    }
+
+    #[test]
+    fn slashes_are_merged_and_dot_segments_removed() {
+        for (raw, text) in [
+            ("//", "/"),
+            ("//a///b//", "/a/b/"),
+            ("/a/./b", "/a/b"),
+            ("/a/../b", "/b"),
+            ("/a/b/..", "/a/"),
+            ("/a/b/.", "/a/b/"),
+            ("/a/b/../", "/a/"),
+            ("/a/..", "/"),
+            ("/.", "/"),
+            ("/./", "/"),
+            ("/a/%2e%2E/b", "/b"),
+            ("/a/.%2e/b", "/b"),
+            ("/a/%2e/b", "/a/b"),
+        ] {
+            assert_eq!(normal(raw).as_deref(), Ok(text), "{raw}");
+        }
+    }
+
+    #[test]
+    fn each_way_to_read_a_path_is_kept() {
+        assert_eq!(others("/a/%62"), ["/a/%62"]);
+        assert_eq!(others("/a/../b"), ["/a/../b"]);
+        assert_eq!(others("/a//b"), ["/a//b"]);
+        assert_eq!(others("//a/b"), ["/b", "//a/b"]);
+        assert_eq!(others("///a"), ["/", "///a"]);
+        assert_eq!(others("/@a%2Fb"), ["/@a/b"]);
+        assert_eq!(others("/a%5c"), ["/a/"]);
+        assert_eq!(others("/%2Fa/b"), ["/a/b", "/b", "//a/b"]);
+        assert_eq!(others("/caf%C3%A9"), Vec::<String>::new());
+        assert_eq!(others("/a%20%25"), Vec::<String>::new());
+    }
+
+    #[test]
+    fn what_no_honest_client_sends_is_refused() {
+        use PathError::*;
+        for (raw, error) in [
+            ("", NotAbsolute),
+            ("*", NotAbsolute),
+            ("a/b", NotAbsolute),
+            ("http://a/", NotAbsolute),
+            ("/%", BadEscape),
+            ("/%4", BadEscape),
+            ("/%zz", BadEscape),
+            ("/%+1", BadEscape),
+            ("/%u002e", BadEscape),
+            ("/a%00", ControlCharacter),
+            ("/a%0d%0aSet-Cookie", ControlCharacter),
+            ("/a%7F", ControlCharacter),
+            ("/a\0b", ControlCharacter),
+            ("/a\tb", ControlCharacter),
+            ("/a b", BadCharacter),
+            ("/a\\b", BadCharacter),
+            ("/\\a", BadCharacter),
+            ("/a#b", BadCharacter),
+            ("/a?b", BadCharacter),
+            ("/..", AboveRoot),
+            ("/../a", AboveRoot),
+            ("/a/../../b", AboveRoot),
+            ("/a/%2e%2e/%2E%2E/b", AboveRoot),
+            ("/a/..%2fb", Tangled),
+            ("/a%2f..%2fb", Tangled),
+            ("/a%5c%2e%2e%5cb", Tangled),
+            ("/a/..%5cb", Tangled),
+            ("/a/../b%2fc", Tangled),
+            ("/a//../b", Tangled),
+            ("//a/../b", Tangled),
+            ("/a/..//b", Tangled),
+            ("/a/./b/%2e%2e/c", Tangled),
+            ("/a/..;/b", Tangled),
+            ("/a/..;x=1/b", Tangled),
+            ("/a/%2e%2e%3b/b", Tangled),
+            ("/.;/b", Tangled),
+            ("/a%2f..;/b", Tangled),
+        ] {
+            assert_eq!(normal(raw), Err(error), "{raw:?}");
+        }
+    }
+
+    #[test]
+    fn a_target_is_cut_at_its_first_question_mark() {
+        assert_eq!(split_target(b"/a?b?c"), (&b"/a"[..], Some(&b"b?c"[..])));
+        assert_eq!(split_target(b"/a?"), (&b"/a"[..], Some(&b""[..])));
+        assert_eq!(split_target(b"/a"), (&b"/a"[..], None));
+    }
+
+    /// Slow and plain: segment by segment, nothing shared with the code above.
+    fn reference(raw: &[u8]) -> Option<String> {
+        let mut segments: Vec<(String, bool)> = Vec::new();
+        for segment in raw.strip_prefix(b"/")?.split(|byte| *byte == b'/') {
+            let mut bytes = Vec::new();
+            let mut escaped_dot = false;
+            let mut at = 0;
+            while at < segment.len() {
+                let byte = segment[at];
+                at += 1;
+                if byte != b'%' {
+                    if byte <= 0x20 || byte == 0x7f || b"\\?#".contains(&byte) {
+                        return None;
+                    }
+                    bytes.push(vec![byte]);
+                    continue;
+                }
+                let digits = std::str::from_utf8(segment.get(at..at + 2)?).ok()?;
+                if !digits.chars().all(|c| c.is_ascii_hexdigit()) {
+                    return None;
+                }
+                at += 2;
+                let byte = u8::from_str_radix(digits, 16).ok()?;
+                escaped_dot |= byte == b'.';
+                match byte {
+                    0..0x20 | 0x7f => return None,
+                    b'%' | b'/' | b'\\' => bytes.push(format!("%{byte:02X}").into_bytes()),
+                    _ => bytes.push(vec![byte]),
+                }
+            }
+            let bytes = bytes.concat();
+            let mut text = String::new();
+            for chunk in bytes.utf8_chunks() {
+                text += chunk.valid();
+                chunk.invalid().iter().for_each(|byte| text += &format!("%{byte:02X}"));
+            }
+            segments.push((text, escaped_dot));
+        }
+        let pieces =
+            |text: &str| text.replace("%5C", "%2F").split("%2F").map(str::to_owned).collect::<Vec<_>>();
+        if segments
+            .iter()
+            .any(|(text, _)| pieces(text).iter().any(|p| p.starts_with(".;") || p.starts_with("..;")))
+        {
+            return None;
+        }
+        let is_dot = |text: &str| text == "." || text == "..";
+        let ends_open = segments.last().is_some_and(|(text, _)| text.is_empty() || is_dot(text));
+        if segments.iter().any(|(text, _)| pieces(text).iter().any(|piece| is_dot(piece))) {
+            let plain = segments.iter().any(|(text, escaped)| is_dot(text) && !escaped);
+            let escaped = segments.iter().any(|(text, escaped)| is_dot(text) && *escaped);
+            let encoded = segments.iter().any(|(text, _)| pieces(text).len() > 1);
+            let empty = segments[..segments.len() - 1].iter().any(|(text, _)| text.is_empty());
+            if (plain && escaped) || encoded || empty {
+                return None;
+            }
+        }
+        let mut kept: Vec<String> = Vec::new();
+        for (text, _) in segments {
+            match text.as_str() {
+                "" | "." => {}
+                ".." => drop(kept.pop()?),
+                _ => kept.push(text),
+            }
+        }
+        let path: String = kept.iter().map(|segment| format!("/{segment}")).collect();
+        Some(if ends_open || kept.is_empty() { path + "/" } else { path })
+    }
+
+    fn tricky_path() -> impl Strategy<Value = Vec<u8>> {
+        let piece = prop::sample::select(vec![
+            "/", "/", "/", "a", "b", ".", "..", "%2e", "%2E", "%2f", "%2F", "%5c", "%61", "%25", "%20", ";",
+            "%3b", "%C3%A9", "\u{e9}", "%ff", "%C3", "@", "%40", "%", "%0a", "\\", "+", "~", "%7E", "?",
+        ]);
+        prop::collection::vec(piece, 0..12).prop_map(|pieces| format!("/{}", pieces.concat()).into_bytes())
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(4000))]
+
+        #[test]
+        fn the_normal_text_is_that_of_a_slow_and_plain_reading(raw in tricky_path()) {
+            prop_assert_eq!(NormalPath::of(&raw).ok().map(|path| path.as_str().to_owned()), reference(&raw));
+        }
+
+        #[test]
+        fn any_bytes_give_a_normal_path_or_a_refusal(raw in prop::collection::vec(any::<u8>(), 0..40)) {
+            prop_assert_eq!(NormalPath::of(&raw).ok().map(|path| path.as_str().to_owned()), reference(&raw));
+        }
+
+        #[test]
+        fn normal_text_keeps_its_promises(raw in tricky_path()) {
+            if let Ok(path) = NormalPath::of(&raw) {
+                let text = path.as_str();
+                prop_assert!(text.starts_with('/') && !text.contains("//"));
+                prop_assert!(!segments(text).any(|segment| matches!(segment, "." | "..")));
+                // Escaped again it is the same path, read the same by everyone but for encoded separators.
+                let escaped = escape(text);
+                let again = NormalPath::of(&escaped).unwrap();
+                prop_assert_eq!(again.as_str(), text);
+                prop_assert!(!again.is_tangled);
+                prop_assert!(again.is_unambiguous() || text.contains("%2F") || text.contains("%5C"));
+            }
+        }
+    }
+}
