@@ -10,7 +10,8 @@ use tokio::runtime::Handle;
 
 use crate::control::prober::{self, Checked};
 use crate::control::{Prober, Resolver, resolver};
-use crate::discovery::{Answers, dns, expand, host_names};
+use crate::discovery::expand::host_names;
+use crate::discovery::{Answers, dns, expand};
 use crate::health::active::Failure;
 use crate::net::Stream;
 use crate::observe::metrics::{CheckOutcome, Metrics};

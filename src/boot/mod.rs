@@ -38,7 +38,7 @@ const LAST_LINES: Duration = Duration::from_secs(2);
 
 /// Runs until a signal ends it.
 pub fn run(loaded: Loaded) -> anyhow::Result<()> {
-    let File { observability, runtime, admin, .. } = &loaded.file;
+    let File { observability, runtime, .. } = &loaded.file;
     let lost_lines = log::start(&observability.log).context("cannot start the program log")?;
     for warning in &loaded.warnings.0 {
         tracing::warn!("{}", warning.message);

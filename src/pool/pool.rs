@@ -95,8 +95,8 @@ impl Pool {
         let policy = spec.balance.policy;
         let ejected_until = servers.iter().map(|server| server.state.ejected_until_ms.load(Relaxed));
         Arc::new(Self {
-            metrics,
             queue: Queue::new(spec.queue.size, metrics.clone()),
+            metrics,
             budget: RetryBudget::new(spec.retries.budget),
             outlier: Rule::compile(&spec.outlier_detection),
             slow_start_ms: spec.slow_start.map_or(0, |time| millis(time.std())),

@@ -60,11 +60,9 @@ pub async fn run(engine: &Engine, accepted: Accepted) {
     let started = Instant::now();
     let trusted = listener.trusted.vouch_for(address.map(|address| address.ip()));
     let mut peer = Peer { trusted, listener, address, port, session: None };
-    let opened = open(&mut peer, transport);
-    let opened = pin!(opened);
     let opened = tokio::select! {
         biased;
-        opened = opened => opened,
+        opened = open(&mut peer, transport) => opened,
         () = pass.evicted() => Err(Some(Ended { failure: Fault::ConnectionLimit.into(), reason: CloseReason::Evicted })),
     };
     match opened {

@@ -55,6 +55,16 @@ impl BuildError {
     }
 }
 
+/// Reads a chain and its key and checks that they belong together; the errors are at `cert` and `key`.
+pub fn read_certified_key(
+    spec: &spec::CertificateSpec,
+    provider: &CryptoProvider,
+) -> Result<Arc<rustls::sign::CertifiedKey>, Vec<BuildError>> {
+    let certificate = certificate::Certificate::read(spec, provider);
+    let error = |(at, message): (&str, String)| BuildError::new(at, message);
+    certificate.map(|read| read.key).map_err(|flaws| flaws.into_iter().map(error).collect())
+}
+
 /// The cryptography of every TLS connection: aws-lc-rs with X25519MLKEM768 as the first key exchange.
 ///
 /// Always passed explicitly, since another crate's default provider may be installed in the process.
