@@ -208,7 +208,8 @@ async fn consistent_hash_hashes_what_it_is_told_to() {
     let servers = ["a", "b", "c", "d", "e"].map(Origin::named);
     let all: Vec<&Origin> = servers.iter().collect();
     // The request of a user, and the same user in another way.
-    let cases: [(&str, fn(usize) -> String, fn(usize) -> String); 4] = [
+    type Ask = fn(usize) -> String;
+    let cases: [(&str, Ask, Ask); 4] = [
         (
             "{ cookie: uid }",
             |n| format!("GET / HTTP/1.1\r\nHost: a\r\nCookie: x=1; uid=u{n}\r\n\r\n"),
