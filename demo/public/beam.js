@@ -132,5 +132,6 @@ function showRequest(server) {
   const shown = Object.entries(rows).filter(([, value]) => value !== undefined && value !== null);
   byId('seen').replaceChildren(...shown.flatMap(([name, value]) => [draw('dt', {}, name), draw('dd', {}, String(value))]));
   byId('served').replaceChildren('server ', badge(server.index));
-  byId('kill').textContent = `kill ${server.pid}`;
+  // Process 1 is a container's own; outside of it that number is another process, and the most important one.
+  byId('kill').textContent = server.pid === 1 ? `docker compose kill node${server.index}` : `kill ${server.pid}`;
 }

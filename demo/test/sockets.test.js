@@ -8,18 +8,6 @@ import WebSocket from 'ws';
 
 import { startServer } from './server.js';
 
-async function freePorts(count) {
-  const holders = [];
-  for (let i = 0; i < count; i += 1) {
-    const holder = net.createServer().listen(0, '127.0.0.1');
-    await once(holder, 'listening');
-    holders.push(holder);
-  }
-  const ports = holders.map((holder) => holder.address().port);
-  await Promise.all(holders.map((holder) => once(holder.close(), 'close')));
-  return ports;
-}
-
 async function openEcho(t, server, query = '') {
   const client = new WebSocket(`${server.url.replace('http', 'ws')}/ws${query}`);
   t.after(() => client.terminate());
@@ -93,10 +81,9 @@ describe('the chat', () => {
   });
 
   test('reaches people on other servers without Redis, and newcomers see what was said', async (t) => {
-    const [portA, portB] = await freePorts(2);
-    const env = { DEMO_PEER_KEY: 'only the servers know', DEMO_PEERS: '' };
-    const a = await startServer(t, { ...env, PORT: portA, DEMO_INDEX: '1', DEMO_PEERS: `http://127.0.0.1:${portB}` });
-    const b = await startServer(t, { ...env, PORT: portB, DEMO_INDEX: '2', DEMO_PEERS: `http://127.0.0.1:${portA}` });
+    const DEMO_PEER_KEY = 'only the servers know';
+    const b = await startServer(t, { DEMO_PEER_KEY, DEMO_INDEX: '2' });
+    const a = await startServer(t, { DEMO_PEER_KEY, DEMO_INDEX: '1', DEMO_PEERS: b.url });
     const speaker = openChat(t, a, { auth: { name: 'Grace' } });
     const listener = openChat(t, b);
     await Promise.all([speaker, listener].map((client) => new Promise((resolve) => client.once('welcome', resolve))));
