@@ -13,9 +13,9 @@ mod terminator;
 #[cfg(test)]
 pub(crate) mod testing;
 
+pub use crate::observe::metrics::HandshakeFailure;
 pub use certificate::Expiry;
 pub use client_certificate::ClientCertificate;
-pub use crate::observe::metrics::HandshakeFailure;
 pub use handshake::HandshakeError;
 pub use pem::{ReadPemError, read_authorities, read_chain, read_key};
 pub use spec::Spec;
