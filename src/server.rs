@@ -3,13 +3,15 @@
 //! The state is atomics alone: the data plane counts, `health` and `control` switch. A server outlives
 //! snapshots: a reload reuses it while pool name, identity and Spec are equal.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, LazyLock};
+use std::time::Instant;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::net::{Address, Endpoint};
+use crate::observe::metrics::ServerReading;
 
 /// A server as written in `pools.NAME.servers`: an address alone, or with its weight.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
@@ -62,10 +64,13 @@ pub struct State {
     health: std::sync::atomic::AtomicU8,
     /// No new work; sessions bound to it stay.
     pub draining: AtomicBool,
-    /// Milliseconds on the process clock (`State::now`) until which outlier detection keeps it out; 0 when it does not.
+    /// Milliseconds on the process clock (`process_ms`) until which outlier detection keeps it out; 0 when it does
+    /// not. Whoever brings it back writes the 0, so not 0 means out.
     pub ejected_until_ms: AtomicU64,
     /// How often it was ejected in a row; lengthens the next ejection.
     pub ejections: AtomicU32,
+    /// Milliseconds on the process clock when its last ejection ended; the count in a row decays from here.
+    pub returned_ms: AtomicU64,
     /// Failures in a row seen by exchanges.
     pub consecutive_failures: AtomicU32,
     /// Exchanges and tunnels in flight over all engine threads.
@@ -74,8 +79,20 @@ pub struct State {
     pub idle: AtomicUsize,
     /// Peak EWMA of the time to the response head, in nanoseconds; 0 before the first.
     pub latency_ns: AtomicU64,
-    /// Milliseconds on the process clock when it last came up; the slow start counts from here.
+    /// Milliseconds on the process clock when `latency_ns` was written; it decays from here.
+    pub latency_at_ms: AtomicU64,
+    /// Milliseconds on the process clock when it came up while the others were working; the slow start counts from
+    /// here. 0 for a server that was up from the start.
     pub up_since_ms: AtomicU64,
+    /// It joined a pool that was already serving, so its first check brings it up cold.
+    joined_late: AtomicBool,
+}
+
+/// Milliseconds on the process clock, the one that all times in `State` are on; never 0.
+pub fn process_ms(now: Instant) -> u64 {
+    /// Constant once read: only differences between two readings mean anything.
+    static START: LazyLock<Instant> = LazyLock::new(Instant::now);
+    u64::try_from(now.saturating_duration_since(*START).as_millis()).unwrap_or(u64::MAX).saturating_add(1)
 }
 
 impl Server {
@@ -101,17 +118,59 @@ impl State {
         }
     }
 
-    /// Records the active check's word; true when it changed.
+    /// What is shown of it in metrics.
+    pub fn reading(&self, now_ms: u64) -> ServerReading {
+        ServerReading {
+            up: self.health() != Health::Down,
+            draining: self.draining.load(Ordering::Relaxed),
+            ejected: self.ejected_until_ms.load(Ordering::Relaxed) > now_ms,
+            in_flight: self.in_flight.load(Ordering::Relaxed).into(),
+            idle_connections: self.idle.load(Ordering::Relaxed) as u64,
+        }
+    }
+
+    /// Records the active check's word; true when it changed. The first word after a start brings a server up at its
+    /// full weight; one that was down, or joined late, starts slowly.
     pub fn record_health(&self, health: Health, now_ms: u64) -> bool {
         let code = match health {
             Health::Unknown => 0,
             Health::Up => 1,
             Health::Down => 2,
         };
-        let changed = self.health.swap(code, Ordering::Relaxed) != code;
-        if changed && health == Health::Up {
+        let before = self.health.swap(code, Ordering::Relaxed);
+        let is_cold = before == 2 || self.joined_late.load(Ordering::Relaxed);
+        if before != code && health == Health::Up && is_cold {
             self.up_since_ms.store(now_ms.max(1), Ordering::Relaxed);
         }
-        changed
+        before != code
+    }
+
+    /// Marks a server that joins a pool while its neighbours are already working: it starts slowly.
+    pub fn join_late(&self, now_ms: u64) {
+        self.joined_late.store(true, Ordering::Relaxed);
+        self.up_since_ms.store(now_ms.max(1), Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_check_of_a_start_brings_a_server_up_at_full_weight_and_later_ones_slowly() {
+        let state = State::default();
+        assert!(state.record_health(Health::Up, 50));
+        assert!(!state.record_health(Health::Up, 51));
+        assert_eq!(state.up_since_ms.load(Ordering::Relaxed), 0);
+        assert!(state.record_health(Health::Down, 60) && state.record_health(Health::Up, 70));
+        assert_eq!(state.up_since_ms.load(Ordering::Relaxed), 70);
+    }
+
+    #[test]
+    fn a_server_that_joined_late_starts_slowly_from_its_first_check() {
+        let state = State::default();
+        state.join_late(40);
+        state.record_health(Health::Up, 90);
+        assert_eq!(state.up_since_ms.load(Ordering::Relaxed), 90);
     }
 }

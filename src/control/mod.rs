@@ -1,1 +1,16 @@
-//! (empty)
+//! What keeps the running plan true, on a runtime of its own: probers, name look-ups, and what they need at start.
+//!
+//! It writes server sets and health into parts that the data plane reads; it never touches a request.
+
+pub mod directories;
+pub mod first_round;
+pub mod prober;
+pub mod readiness;
+pub mod resolver;
+pub mod task;
+pub mod threads;
+
+pub use directories::Directories;
+pub use prober::Prober;
+pub use readiness::Readiness;
+pub use resolver::Resolver;

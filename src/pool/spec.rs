@@ -235,8 +235,9 @@ pub struct Timeouts {
     pub body_idle: Duration,
     /// For a WebSocket or an event stream without a byte in either direction.
     pub tunnel_idle: Duration,
-    /// Longest life of an idle connection whose server names none; a `Keep-Alive: timeout` less a second shortens it.
-    pub server_keep_alive: Duration,
+    /// Longest life of an idle connection. Default: a second less than the server's `Keep-Alive: timeout`, and 4s where it
+    /// names none. A written value is never exceeded.
+    pub server_keep_alive: Option<Duration>,
 }
 
 impl Default for Timeouts {
@@ -246,7 +247,7 @@ impl Default for Timeouts {
             response: Duration::from_secs(60),
             body_idle: Duration::from_secs(60),
             tunnel_idle: Duration::from_secs(3600),
-            server_keep_alive: Duration::from_secs(4),
+            server_keep_alive: None,
         }
     }
 }

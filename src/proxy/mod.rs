@@ -1,1 +1,138 @@
-//! (empty)
+//! The exchange: what happens to one request, whatever protocol it came by.
+//!
+//! `serve` reads from top to bottom as the phases of a request. Failures are values on their way to the one
+//! table in `fault`; the record at the end is written once, whatever happened.
+
+pub mod attempt;
+pub mod begin;
+pub mod connection;
+pub mod engine;
+pub mod exchange;
+pub mod fault;
+pub mod forward;
+pub mod relay;
+pub mod respond;
+pub mod tunnel;
+pub mod upload;
+
+use crate::filter::Verdict;
+use crate::observe::Fault;
+use crate::reply::Reply;
+use crate::snapshot::Action;
+use crate::wire::Downstream;
+
+use engine::{Engine, Heads};
+use exchange::{Exchange, Peer, Start};
+use fault::Failure;
+use relay::Handover;
+
+/// What becomes of the client's connection after an exchange.
+pub enum Next {
+    /// The next request may come.
+    KeepAlive,
+    /// It is ended in order, so that the client can read everything.
+    Close,
+    /// It is cut: the client must see that its response is not whole.
+    Abort,
+    /// It goes on as a tunnel.
+    Tunnel(Box<Handover>),
+}
+
+/// Serves the request whose head is in `heads.request`.
+pub async fn serve(engine: &Engine, peer: &Peer, client: &mut Downstream, heads: &mut Heads, start: Start) -> Next {
+    let snapshot = engine.snapshot();
+    let mut exchange = Exchange::new(&snapshot, peer, start);
+    let next = match run(engine, &mut exchange, client, heads).await {
+        Ok(next) => next,
+        Err(failure) => answer_failure(engine, &mut exchange, client, failure).await,
+    };
+    exchange.body_in = client.body_read();
+    if !matches!(next, Next::Tunnel(_)) {
+        exchange.record(&heads.request, client.read, client.written());
+    }
+    next
+}
+
+/// The phases.
+async fn run<'s>(
+    engine: &Engine,
+    exchange: &mut Exchange<'s>,
+    client: &mut Downstream,
+    heads: &mut Heads,
+) -> Result<Next, Failure> {
+    let asked = begin::begin(engine, exchange, client, &heads.request)?;
+    begin::check_connection(exchange, &asked)?;
+    if let Some(reply) = begin::listener_redirect(exchange, &asked, &heads.request) {
+        return send(engine, exchange, client, &reply).await;
+    }
+    let route = begin::route(exchange, &asked, &heads.request)?;
+    begin::limit_body(exchange, client)?;
+    if let Verdict::Answer(reply) = route.filters.guard(&heads.request) {
+        return send(engine, exchange, client, &reply).await;
+    }
+    match &route.action {
+        Action::Respond(reply) => send_edited(engine, exchange, client, reply.clone()).await,
+        Action::Redirect(redirect) => {
+            let reply = redirect.reply(heads.request.target());
+            send_edited(engine, exchange, client, reply).await
+        }
+        Action::Forward { split, targets } => {
+            exchange.target = targets.get(split.pick(engine.random()));
+            relay::relay(engine, exchange, client, heads).await
+        }
+    }
+}
+
+async fn send_edited(
+    engine: &Engine,
+    exchange: &mut Exchange<'_>,
+    client: &mut Downstream,
+    mut reply: Reply,
+) -> Result<Next, Failure> {
+    if let Some(route) = exchange.route {
+        route.filters.edit_response(&mut reply.head);
+    }
+    send(engine, exchange, client, &reply).await
+}
+
+/// Sends a reply of Lintel's own.
+async fn send(
+    engine: &Engine,
+    exchange: &mut Exchange<'_>,
+    client: &mut Downstream,
+    reply: &Reply,
+) -> Result<Next, Failure> {
+    let rest_taken = !client.request.expect_continue && respond::take_rest(client).await;
+    let done = client.is_body_done() || rest_taken;
+    let keep_alive = client.request.keep_alive && done && !engine.process.is_draining();
+    (exchange.answered, exchange.status) = (true, reply.head.status);
+    let write_idle = exchange.peer.listener.timeouts.write_idle;
+    exchange.body_out = respond::send_reply(client, reply, &engine.date(), keep_alive, write_idle).await?;
+    Ok(if keep_alive { Next::KeepAlive } else { Next::Close })
+}
+
+/// Answers a failure if anything can still be answered.
+async fn answer_failure(
+    engine: &Engine,
+    exchange: &mut Exchange<'_>,
+    client: &mut Downstream,
+    failure: Failure,
+) -> Next {
+    let fault = failure.fault;
+    exchange.failure = Some(failure);
+    if exchange.answered {
+        return Next::Abort;
+    }
+    let reply = fault::reply(fault, &exchange.request_id);
+    if reply.head.status == 499 {
+        exchange.status = 499;
+        return Next::Abort;
+    }
+    if matches!(fault, Fault::BadRequest | Fault::BodyTimeout | Fault::BodyTooLarge) {
+        client.request.keep_alive = false;
+    }
+    match send(engine, exchange, client, &reply).await {
+        Ok(next) => next,
+        Err(_) => Next::Abort,
+    }
+}

@@ -171,7 +171,7 @@ pub struct Field<'a> {
 }
 
 /// A request's or a response's head.
-#[derive(Clone, Default)]
+#[derive(Default)]
 pub struct Head {
     arena: Vec<u8>,
     entries: Vec<Entry>,
@@ -342,6 +342,22 @@ impl Head {
 
     fn is_named(&self, entry: &Entry, name: &str, known: Known) -> bool {
         is_named(&self.arena, entry, name, known)
+    }
+}
+
+impl Clone for Head {
+    fn clone(&self) -> Self {
+        let mut head = Self::new();
+        head.clone_from(self);
+        head
+    }
+
+    /// Keeps the memory that is there.
+    fn clone_from(&mut self, other: &Self) {
+        self.arena.clone_from(&other.arena);
+        self.entries.clone_from(&other.entries);
+        (self.version, self.method, self.status) = (other.version, other.method, other.status);
+        (self.method_text, self.target, self.reason) = (other.method_text, other.target, other.reason);
     }
 }
 

@@ -1,0 +1,32 @@
+# What there is to do here. `make` alone lists it.
+
+.DEFAULT_GOAL := help
+.PHONY: help run test build check fmt docs certs
+
+help: ## list these targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: ## build, then run the demo: Lintel before three Node servers, until Ctrl-C
+# On a terminal, Ctrl-C would end make as well, and make would report that; so the script gets the terminal to itself
+# (-m), and should its shell be ended from outside, the kernel tells it.
+	@if [ -t 0 ]; then exec bash -mc 'setpriv --pdeathsig TERM scripts/run; exit $$?'; else exec scripts/run; fi
+
+test: ## install what the tests need and run everything
+	@scripts/test
+
+build: ## build the release binary, target/release/lintel
+	@scripts/setup build
+	cargo build --release --locked
+
+check: ## the fast half of `make test`: format, clippy, unit tests
+	@scripts/test fmt clippy unit
+
+fmt: ## format the Rust code
+	cargo fmt
+
+docs: ## write docs/reference.md anew from the code
+	cargo run --locked --quiet -- schema --markdown > docs/reference.md.new
+	mv docs/reference.md.new docs/reference.md
+
+certs: ## make the certificates for localhost in certs-dev/
+	@scripts/certs-dev

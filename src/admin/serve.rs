@@ -1,0 +1,249 @@
+//! Serves the pages through a door: accepts, bounds connections and time, speaks HTTP/1.1 by hyper.
+
+use std::convert::Infallible;
+use std::future::poll_fn;
+use std::io;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use hyper::Request;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+
+use crate::admin::door::{Door, Listener};
+use crate::admin::page::{Guard, Surface, answer};
+use crate::admin::patient::Patient;
+
+/// Connections at once through one door; the next ones wait to be accepted.
+const CONNECTIONS: usize = 64;
+/// Bytes of a request's head; more is answered 431. The least that hyper can be told.
+const HEAD_LIMIT: usize = 8 * 1024;
+/// For a whole head, silence between two requests included, and for a peer to take any of its answer.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// After a failed accept, which is mostly for want of files and would fail again at once.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Serves until it is dropped, and all its connections with it. Fails only at once, without a tokio runtime for IO.
+pub async fn serve(door: Door, surface: Arc<Surface>) -> io::Result<()> {
+    let guard = Arc::new(door.guard);
+    match door.listener {
+        Listener::Tcp(listener) => {
+            let listener = TcpListener::from_std(listener)?;
+            run(|cx| listener.poll_accept(cx).map_ok(|(stream, _)| stream), guard, surface).await
+        }
+        Listener::Unix(listener, _file) => {
+            let listener = UnixListener::from_std(listener)?;
+            run(|cx| listener.poll_accept(cx).map_ok(|(stream, _)| stream), guard, surface).await
+        }
+    }
+}
+
+async fn run<S>(
+    mut accept: impl FnMut(&mut Context<'_>) -> Poll<io::Result<S>>,
+    guard: Arc<Guard>,
+    surface: Arc<Surface>,
+) -> io::Result<()>
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let slots = Arc::new(Semaphore::new(CONNECTIONS));
+    let mut connections = JoinSet::new();
+    loop {
+        let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { return Ok(()) };
+        match poll_fn(&mut accept).await {
+            Ok(stream) => {
+                let (guard, surface) = (Arc::clone(&guard), Arc::clone(&surface));
+                connections.spawn(async move {
+                    converse(stream, &guard, &surface).await;
+                    drop(slot);
+                });
+            }
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept a connection of the control interface");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+        while connections.try_join_next().is_some() {}
+    }
+}
+
+/// One connection, from its first request to its end.
+async fn converse<S>(stream: S, guard: &Guard, surface: &Surface)
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let service = service_fn(|request: Request<Incoming>| {
+        let page = answer(&request.into_parts().0, guard, surface);
+        async { Ok::<_, Infallible>(page) }
+    });
+    let served = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(PATIENCE)
+        .max_buf_size(HEAD_LIMIT)
+        .serve_connection(TokioIo::new(Patient::new(stream, PATIENCE)), service)
+        .await;
+    if let Err(error) = served {
+        tracing::debug!(%error, "a connection of the control interface ended early");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+    use tokio::net::{TcpStream, UnixStream};
+    use tokio::sync::watch;
+    use tokio::time::Instant;
+
+    use super::*;
+    use crate::control::Readiness;
+
+    fn surface(metrics: &str) -> (watch::Sender<Readiness>, Arc<Surface>) {
+        let (sender, receiver) = watch::channel(Readiness::Starting("first health checks".into()));
+        let metrics = metrics.to_owned();
+        (sender, Surface::new(move || metrics.clone(), receiver))
+    }
+
+    /// Sends `bytes`, and all there is to read until the end or until `enough` holds.
+    async fn exchange<S: AsyncRead + AsyncWrite + Unpin>(
+        stream: &mut S,
+        bytes: &str,
+        enough: &str,
+    ) -> String {
+        stream.write_all(bytes.as_bytes()).await.unwrap();
+        let mut answer = Vec::new();
+        while !String::from_utf8_lossy(&answer).contains(enough) {
+            if stream.read_buf(&mut answer).await.unwrap_or(0) == 0 {
+                break;
+            }
+        }
+        String::from_utf8(answer).unwrap()
+    }
+
+    async fn start(door: Door, surface: Arc<Surface>) -> (String, JoinSet<io::Result<()>>) {
+        let address = door.address();
+        let mut serving = JoinSet::new();
+        serving.spawn(serve(door, surface));
+        (address, serving)
+    }
+
+    async fn start_tcp(surface: Arc<Surface>) -> (String, JoinSet<io::Result<()>>) {
+        start(Door::metrics(&"127.0.0.1:0".parse().unwrap()).unwrap(), surface).await
+    }
+
+    #[tokio::test]
+    async fn readiness_follows_the_process_over_one_kept_connection() {
+        let (readiness, surface) = surface("");
+        let (address, _serving) = start_tcp(surface).await;
+        let mut stream = TcpStream::connect(&address).await.unwrap();
+        let ask = "GET /readyz HTTP/1.1\r\nHost: a\r\n\r\n";
+        let answer = exchange(&mut stream, ask, "checks\n").await;
+        assert!(answer.starts_with("HTTP/1.1 503 Service Unavailable\r\n"), "{answer}");
+        assert!(answer.ends_with("\r\n\r\nstarting: first health checks\n"), "{answer}");
+        readiness.send_replace(Readiness::Ready);
+        let answer = exchange(&mut stream, ask, "ready\n").await;
+        assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+        readiness.send_replace(Readiness::Draining);
+        let answer = exchange(&mut stream, ask, "draining\n").await;
+        assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
+        let answer = exchange(&mut stream, "GET /livez HTTP/1.1\r\nHost: a\r\n\r\n", "ok\n").await;
+        assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+    }
+
+    #[tokio::test]
+    async fn metrics_carry_their_type_and_head_has_no_body() {
+        let (_readiness, surface) = surface("lintel_up 1\n");
+        let (address, _serving) = start_tcp(surface).await;
+        let mut stream = TcpStream::connect(&address).await.unwrap();
+        let answer = exchange(&mut stream, "GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n", "lintel_up 1\n").await;
+        assert!(answer.contains("\r\ncontent-type: text/plain; version=0.0.4\r\n"), "{answer}");
+        let answer =
+            exchange(&mut stream, "HEAD /metrics HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", "\0")
+                .await;
+        assert!(answer.contains("\r\ncontent-length: 12\r\n") && answer.ends_with("\r\n\r\n"), "{answer}");
+    }
+
+    #[tokio::test]
+    async fn what_is_no_page_is_refused() {
+        let (_readiness, surface) = surface("");
+        let (address, _serving) = start_tcp(surface).await;
+        for (request, expected) in [
+            ("GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n".to_owned(), "HTTP/1.1 404 "),
+            (
+                "POST /metrics HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\nConnection: close\r\n\r\nhi"
+                    .to_owned(),
+                "HTTP/1.1 405 ",
+            ),
+            ("nonsense\r\n\r\n".to_owned(), "HTTP/1.1 400 "),
+            (format!("GET / HTTP/1.1\r\nX: {}", "x".repeat(9000)), "HTTP/1.1 431 "),
+        ] {
+            let mut stream = TcpStream::connect(&address).await.unwrap();
+            let answer = exchange(&mut stream, &request, "\0").await;
+            assert!(answer.starts_with(expected), "{request:.40} {answer}");
+        }
+    }
+
+    #[tokio::test]
+    async fn the_admin_door_refuses_a_foreign_host_over_tcp_only() {
+        let folder = tempfile::tempdir().unwrap();
+        let (_readiness, surface) = surface("");
+        let request = "GET /livez HTTP/1.1\r\nHost: rebound.example\r\nConnection: close\r\n\r\n";
+
+        let tcp = Door::admin(Some(&"127.0.0.1:0".parse().unwrap()), folder.path()).unwrap();
+        let (address, _tcp) = start(tcp, Arc::clone(&surface)).await;
+        let answer = exchange(&mut TcpStream::connect(&address).await.unwrap(), request, "\0").await;
+        assert!(answer.starts_with("HTTP/1.1 403 "), "{answer}");
+
+        let unix = Door::admin(None, folder.path()).unwrap();
+        let (_address, mut serving) = start(unix, surface).await;
+        let path = folder.path().join("admin.sock");
+        let answer = exchange(&mut UnixStream::connect(&path).await.unwrap(), request, "\0").await;
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+        serving.shutdown().await;
+        assert!(!path.exists());
+    }
+
+    #[tokio::test]
+    async fn connections_beyond_the_limit_wait_for_one_to_end() {
+        let (_readiness, surface) = surface("");
+        let (address, _serving) = start_tcp(surface).await;
+        let ask = "GET /livez HTTP/1.1\r\nHost: a\r\n\r\n";
+        let mut open = Vec::new();
+        for _ in 0..CONNECTIONS {
+            let mut stream = TcpStream::connect(&address).await.unwrap();
+            exchange(&mut stream, ask, "ok\n").await;
+            open.push(stream);
+        }
+        let mut late = TcpStream::connect(&address).await.unwrap();
+        late.write_all(ask.as_bytes()).await.unwrap();
+        let mut byte = [0];
+        let early = tokio::time::timeout(Duration::from_millis(50), late.read_exact(&mut byte)).await;
+        assert!(early.is_err(), "answered while all connections are taken");
+        drop(open.pop());
+        late.read_exact(&mut byte).await.unwrap();
+        assert_eq!(&byte, b"H");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_slow_head_and_an_answer_that_is_not_taken_end_the_connection() {
+        let start = Instant::now();
+        let (_readiness, small) = surface("");
+        let (mut client, server) = duplex(1024);
+        client.write_all(b"GET /livez HT").await.unwrap();
+        converse(server, &Guard::Anyone, &small).await;
+        assert_eq!(start.elapsed().as_secs(), PATIENCE.as_secs());
+
+        let start = Instant::now();
+        let (_readiness, large) = surface(&"x".repeat(1 << 20));
+        let (mut client, server) = duplex(1024);
+        client.write_all(b"GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+        converse(server, &Guard::Anyone, &large).await;
+        assert!((10..=20).contains(&start.elapsed().as_secs()), "{:?}", start.elapsed());
+    }
+}

@@ -1,1 +1,0 @@
-//! The access log: one record per exchange, written off the request path.

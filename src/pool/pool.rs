@@ -1,0 +1,332 @@
+//! The pool itself: picks a server and claims a place on it, ejects and brings back, and counts what happens.
+//!
+//! The common path is one load of the server set, one pick and one claim, all on atomics. Locks are taken only when a
+//! request has to wait, a server is ejected or comes back, or the set changes.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::{AcqRel, Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
+use std::time::{Duration, Instant};
+
+use arc_swap::{ArcSwap, Guard};
+use parking_lot::Mutex;
+
+use super::budget::RetryBudget;
+use super::choice::{Choice, Standing, UNLIMITED};
+use super::lease::Lease;
+use super::queue::Queue;
+use super::server_set::{Blocked, ServerSet};
+use super::spec::{Policy, Spec};
+use super::sticky::{Sticky, StickyKey};
+use crate::health::passive::{self, Ejection, Outcome, Rule};
+use crate::observe::metrics::{PoolMetrics, StickyOutcome};
+use crate::server::{Server, process_ms};
+
+/// What a request needs of a pool.
+#[derive(Clone, Copy, Debug)]
+pub struct Ask<'a> {
+    pub now: Instant,
+    /// What `consistent_hash` goes by, of `key::hash`; at random without.
+    pub hash: Option<u64>,
+    /// Id of the server that its session is bound to, of `Pool::bound_server`.
+    pub bound: Option<u64>,
+    /// Ids of servers that this exchange has failed on.
+    pub tried: &'a [u64],
+    /// A fresh random number.
+    pub random: u64,
+    /// How long it may still wait; the pool's `queue.timeout` where the exchange has not waited before.
+    pub queue_left: Option<Duration>,
+}
+
+impl Ask<'_> {
+    /// For any server, by a request that has not tried or waited before.
+    pub fn new(now: Instant, random: u64) -> Self {
+        Self { now, hash: None, bound: None, tried: &[], random, queue_left: None }
+    }
+}
+
+/// Why a request got no server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// None is up, or the exchange has failed on all that are.
+    #[error("no server is up")]
+    NoServerUp,
+    #[error("every server is at its limit and the queue is full")]
+    QueueFull,
+    #[error("every server stayed at its limit for the time a request may wait")]
+    QueueTimeout,
+}
+
+/// A named set of interchangeable servers, shared by all engine threads.
+pub struct Pool {
+    pub name: Arc<str>,
+    pub spec: Spec,
+    pub metrics: PoolMetrics,
+    /// Built of `spec.sticky`.
+    pub sticky: Option<Sticky>,
+    pub(super) queue: Queue,
+    set: ArcSwap<ServerSet>,
+    budget: RetryBudget,
+    outlier: Rule,
+    slow_start_ms: u64,
+    /// `UNLIMITED` when off.
+    max_in_flight: AtomicU32,
+    /// Leases, kept only where the algorithm goes by it.
+    in_flight: Option<AtomicU32>,
+    /// When the first ejection ends, on the process clock; `u64::MAX` while there is none.
+    next_return_ms: AtomicU64,
+    /// Whoever ejects, brings back or replaces servers.
+    changing: Mutex<()>,
+    /// A server that joins from now on joins others at work.
+    has_served: AtomicBool,
+}
+
+impl Pool {
+    /// `sticky_key` authenticates the sticky cookie; only a pool that has one needs it, and has no stickiness without.
+    pub fn build(
+        name: Arc<str>,
+        spec: Spec,
+        servers: Vec<Arc<Server>>,
+        sticky_key: Option<&StickyKey>,
+        metrics: PoolMetrics,
+    ) -> Arc<Self> {
+        let sticky = spec.sticky.as_ref().and_then(|sticky| Sticky::build(sticky, &name, sticky_key));
+        let policy = spec.balance.policy;
+        let ejected_until = servers.iter().map(|server| server.state.ejected_until_ms.load(Relaxed));
+        Arc::new(Self {
+            queue: Queue::new(spec.queue.size, metrics.clone()),
+            metrics,
+            budget: RetryBudget::new(spec.retries.budget),
+            outlier: Rule::compile(&spec.outlier_detection),
+            slow_start_ms: spec.slow_start.map_or(0, |time| millis(time.std())),
+            max_in_flight: AtomicU32::new(spec.max_in_flight.unwrap_or(UNLIMITED)),
+            in_flight: (policy == Policy::ConsistentHash).then(AtomicU32::default),
+            next_return_ms: AtomicU64::new(
+                ejected_until.filter(|until| *until != 0).min().unwrap_or(u64::MAX),
+            ),
+            changing: Mutex::new(()),
+            has_served: AtomicBool::new(false),
+            set: ArcSwap::from_pointee(ServerSet::build(servers, policy, sticky.as_ref(), None)),
+            sticky,
+            name,
+            spec,
+        })
+    }
+
+    /// The servers at this moment.
+    pub fn servers(&self) -> Arc<ServerSet> {
+        self.set.load_full()
+    }
+
+    /// Takes another set of servers, of a new DNS answer. One that is in both keeps its state, being the same; one that
+    /// is new starts slowly if the pool has served before; sessions bound to one that is gone move.
+    pub fn replace_servers(self: &Arc<Self>, servers: Vec<Arc<Server>>) {
+        let now = now();
+        let changing = self.changing.lock();
+        let before = self.set();
+        if self.has_served.load(Relaxed) {
+            let is_new = |server: &&Arc<Server>| before.find(server.id).is_none();
+            servers.iter().filter(is_new).for_each(|server| server.state.join_late(process_ms(now)));
+        }
+        let policy = self.spec.balance.policy;
+        self.set.store(Arc::new(ServerSet::build(servers, policy, self.sticky.as_ref(), Some(&before))));
+        self.plan_next_return();
+        drop(changing);
+        self.step(now);
+    }
+
+    /// Gives every server another limit; waiters get what a higher one makes room for.
+    pub fn limit_in_flight(self: &Arc<Self>, max_in_flight: Option<u32>) {
+        self.max_in_flight.store(max_in_flight.unwrap_or(UNLIMITED), Relaxed);
+        self.serve_waiters();
+    }
+
+    /// Takes note of what changed outside: to be called after a server's health or draining changed, and about once a
+    /// second, so that an ejection's end is seen also while no request comes.
+    pub fn step(self: &Arc<Self>, now: Instant) {
+        self.bring_back_due(now);
+        self.refresh(now);
+        self.serve_waiters();
+    }
+
+    /// Claims a place on a server, or waits for one. Nobody overtakes those who wait already. Dropping the future leaves
+    /// the queue at once.
+    pub async fn acquire(self: &Arc<Self>, ask: &Ask<'_>) -> Result<Lease, Refusal> {
+        self.bring_back_due(ask.now);
+        let lease = if self.queue.is_empty() {
+            match self.claim(ask) {
+                Ok(server) => self.lease(server),
+                Err(Blocked::NoServerUp) => {
+                    self.metrics.no_server_up.add(1);
+                    return Err(Refusal::NoServerUp);
+                }
+                Err(Blocked::Full) => self.wait(ask).await?,
+            }
+        } else {
+            self.wait(ask).await?
+        };
+        if !self.has_served.load(Relaxed) {
+            self.has_served.store(true, Relaxed);
+        }
+        if ask.tried.is_empty() && ask.bound == Some(lease.id) {
+            self.metrics.sticky.add(StickyOutcome::Hit, 1);
+        }
+        // Once per exchange: at its first try, or at the one after its own server failed it.
+        let moved = |bound| bound != lease.id && (ask.tried.is_empty() || ask.tried == [bound]);
+        if ask.bound.is_some_and(moved) {
+            self.metrics.sticky.add(StickyOutcome::Failover, 1);
+        }
+        Ok(lease)
+    }
+
+    /// Requests that wait now.
+    pub fn waiting(&self) -> usize {
+        self.queue.len()
+    }
+
+    /// Counts a request towards the retry budget, once per exchange.
+    pub fn count_request(&self, now: Instant) {
+        self.metrics.requests.add(1);
+        self.budget.count_request(process_ms(now));
+    }
+
+    /// Whether a server that is not among `tried` is up.
+    pub fn has_other(&self, tried: &[u64]) -> bool {
+        let ask = Ask { tried, ..Ask::new(now(), 0) };
+        self.set.load().has_usable(&self.choice(&ask))
+    }
+
+    /// Takes a retry from the budget; false when retries are too many already.
+    pub fn try_spend_retry(&self, now: Instant) -> bool {
+        let is_allowed = self.budget.try_spend(process_ms(now));
+        if !is_allowed {
+            self.metrics.retries_denied.add(1);
+        }
+        is_allowed
+    }
+
+    /// The servers at this moment, for a moment: cheaper than `servers`.
+    pub(super) fn set(&self) -> Guard<Arc<ServerSet>> {
+        self.set.load()
+    }
+
+    /// Claims a place without waiting; the place is the caller's, to make a lease of.
+    pub(super) fn claim(&self, ask: &Ask<'_>) -> Result<Arc<Server>, Blocked> {
+        let set = self.set();
+        set.claim(ask.bound, &self.choice(ask), ask.random).cloned()
+    }
+
+    pub(super) fn choice<'a>(&self, ask: &Ask<'a>) -> Choice<'a> {
+        Choice {
+            servers: &[],
+            standing: Standing::Trusted,
+            checked: self.spec.health_check.is_some(),
+            tried: ask.tried,
+            hash: ask.hash,
+            now_ms: process_ms(ask.now),
+            slow_start_ms: self.slow_start_ms,
+            max_in_flight: self.max_in_flight.load(Relaxed),
+            pool_in_flight: self.in_flight.as_ref().map_or(0, |count| count.load(Relaxed)),
+        }
+    }
+
+    /// Makes a claimed place a lease.
+    pub(super) fn lease(self: &Arc<Self>, server: Arc<Server>) -> Lease {
+        if let Some(count) = &self.in_flight {
+            count.fetch_add(1, Relaxed);
+        }
+        Lease::new(self.clone(), server)
+    }
+
+    /// Gives a lease's place back, to the first who waits for it.
+    pub(super) fn release(self: &Arc<Self>, server: &Server) {
+        if let Some(count) = &self.in_flight {
+            count.fetch_sub(1, Relaxed);
+        }
+        server.state.in_flight.fetch_sub(1, AcqRel);
+        self.serve_freed(server);
+    }
+
+    /// Counts an outcome against the server; `Some` when that ejected it.
+    pub(super) fn judge(
+        self: &Arc<Self>,
+        server: &Server,
+        outcome: Outcome,
+        now: Instant,
+    ) -> Option<Ejection> {
+        if !self.outlier.count(&server.state, outcome) {
+            return None;
+        }
+        self.bring_back_due(now);
+        let ejection = {
+            // One at a time, or two threads would each see room for the last one.
+            let _changing = self.changing.lock();
+            let set = self.set();
+            let is_out = |other: &&Arc<Server>| other.state.ejected_until_ms.load(Relaxed) != 0;
+            let ejected = set.servers().iter().filter(is_out).count();
+            if !self.outlier.may_eject(ejected, set.servers().len()) {
+                return None;
+            }
+            let ejection = self.outlier.eject(server, outcome, process_ms(now))?;
+            self.next_return_ms.fetch_min(ejection.until_ms, Relaxed);
+            ejection
+        };
+        server.metrics.ejections.add(1);
+        // Sessions bound to it that wait for it move now.
+        self.refresh(now);
+        self.serve_waiters();
+        Some(ejection)
+    }
+
+    /// Brings back every server whose ejection is over; one comparison while none is.
+    pub(super) fn bring_back_due(self: &Arc<Self>, now: Instant) {
+        let now_ms = process_ms(now);
+        if now_ms < self.next_return_ms.load(Relaxed) {
+            return;
+        }
+        {
+            let _changing = self.changing.lock();
+            self.set().servers().iter().for_each(|server| _ = passive::bring_back(server, now_ms));
+            self.plan_next_return();
+        }
+        self.refresh(now);
+        self.serve_waiters();
+    }
+
+    /// Time until the first ejection ends; `None` while there is none.
+    pub(super) fn until_next_return(&self, now: Instant) -> Option<Duration> {
+        let next_ms = self.next_return_ms.load(Relaxed);
+        (next_ms != u64::MAX).then(|| Duration::from_millis(next_ms.saturating_sub(process_ms(now))))
+    }
+
+    /// Called by whoever holds `changing`.
+    fn plan_next_return(&self) {
+        let set = self.set();
+        let until = set.servers().iter().map(|server| server.state.ejected_until_ms.load(Relaxed));
+        self.next_return_ms.store(until.filter(|until| *until != 0).min().unwrap_or(u64::MAX), Relaxed);
+    }
+
+    fn refresh(&self, now: Instant) {
+        self.set().refresh(&self.choice(&Ask::new(now, 0)));
+    }
+}
+
+/// The clock that tests can pause; the same as `Instant::now` outside them.
+pub(super) fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+impl fmt::Debug for Pool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pool").field("name", &self.name).field("set", &self.set).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+#[path = "pool_tests.rs"]
+pub mod tests;

@@ -1,0 +1,212 @@
+//! One try at one server: take or make a connection, send the request, await the head.
+
+use std::future::poll_fn;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use super::fault::Failure;
+use super::forward::is_relayed_informational;
+use super::upload::Upload;
+use crate::net::Deadline;
+use crate::observe::Fault;
+use crate::pool::Lease;
+use crate::snapshot::PoolPlan;
+use crate::upstream::{ConnectError, connect};
+use crate::wire::body::Framing;
+use crate::wire::h1::client::ReadResponseError;
+use crate::wire::head::Head;
+use crate::wire::{Downstream, Upstream};
+
+use super::engine::{Engine, Heads};
+
+/// More informational heads than this before the final one are no answer.
+const MOST_INFORMATIONAL: u32 = 32;
+
+/// What one try came to, short of an answer.
+#[derive(Debug)]
+pub struct Failed {
+    pub failure: Failure,
+    pub kind: Kind,
+    /// The connection had served before.
+    pub reused: bool,
+}
+
+impl Failed {
+    fn new(failure: Failure, kind: Kind) -> Self {
+        Self { failure, kind, reused: false }
+    }
+}
+
+/// How far a failed try came, for the decision about another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Nothing was sent.
+    Connect,
+    /// The connection ended before an answer.
+    Reset,
+    /// Too late or nonsense: another try would not help, or might do harm.
+    Final,
+    /// The client's fault.
+    Client,
+}
+
+/// A connection that has answered.
+pub struct Answered {
+    pub server: Upstream,
+    /// The head is a 101 that was asked for.
+    pub switched: bool,
+    pub reused: bool,
+    /// Making the connection; `None` when one was reused.
+    pub connect: Option<Duration>,
+}
+
+/// What is asked of a server.
+pub struct Ask<'a> {
+    pub engine: &'a Engine,
+    pub plan: &'a PoolPlan,
+    pub lease: &'a Lease,
+    pub body: Framing,
+    pub upgrade: Option<&'a [u8]>,
+    /// Takes no idle connection.
+    pub fresh: bool,
+}
+
+/// Sends the request and waits for the head of the answer, which ends up in `heads.response`.
+pub async fn run(
+    ask: &Ask<'_>,
+    client: &mut Downstream,
+    upload: &mut Upload,
+    heads: &mut Heads,
+) -> Result<Answered, Failed> {
+    let started = Instant::now();
+    // A tunnel never goes back, so it does not take a warm connection from those that do.
+    let idle = if ask.upgrade.is_some() || ask.fresh { None } else { ask.engine.idle.take(ask.lease.server(), started) };
+    let (mut server, reused) = match idle {
+        Some(server) => (server, true),
+        None => (open(ask).await?, false),
+    };
+    let connect = (!reused).then(|| started.elapsed());
+    server.write_head(&heads.outgoing, ask.body, ask.upgrade);
+    let mut exchange = Awaiting {
+        upload,
+        deadline: Deadline::new(),
+        response: ask.plan.response,
+        informational: 0,
+        upgrade: ask.upgrade.is_some(),
+    };
+    let response = &mut heads.response;
+    let outcome = poll_fn(|cx| exchange.poll(cx, client, &mut server, response)).await;
+    let switched = outcome.map_err(|failed| Failed { reused, ..failed })?;
+    Ok(Answered { server, switched, reused, connect })
+}
+
+async fn open(ask: &Ask<'_>) -> Result<Upstream, Failed> {
+    let server = ask.lease.server();
+    let tls = ask.plan.tls.as_ref().map(|tls| (tls, &server.spec.address));
+    let started = Instant::now();
+    match connect(&server.endpoint, tls, ask.plan.connect).await {
+        Ok(stream) => {
+            server.metrics.connect.observe(started.elapsed());
+            Ok(Upstream::new(stream))
+        }
+        Err(error) => {
+            let fault = match error {
+                ConnectError::Refused { .. } => Fault::ConnectFailed,
+                ConnectError::Timeout { .. } => Fault::ConnectTimeout,
+                ConnectError::Tls { .. } => Fault::ServerTlsFailed,
+            };
+            Err(Failed::new(Failure::new(fault, error), Kind::Connect))
+        }
+    }
+}
+
+/// The time between the request's first byte out and the answer's head.
+struct Awaiting<'a> {
+    upload: &'a mut Upload,
+    deadline: Deadline,
+    response: Duration,
+    informational: u32,
+    upgrade: bool,
+}
+
+impl Awaiting<'_> {
+    fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        client: &mut Downstream,
+        server: &mut Upstream,
+        response: &mut Head,
+    ) -> Poll<Result<bool, Failed>> {
+        let client_failed = |failure| Poll::Ready(Err(Failed::new(failure, Kind::Client)));
+        let uploading = match self.upload.poll(cx, client, server) {
+            Poll::Ready(Ok(())) => false,
+            // The server may have answered already, 413 for one; that answer is better than ours.
+            Poll::Ready(Err(failure)) => match server.poll_head(cx, response) {
+                Poll::Ready(Ok(())) if response.status >= 200 => return Poll::Ready(Ok(false)),
+                _ if failure.fault == Fault::ResponseTimeout => {
+                    return Poll::Ready(Err(Failed::new(failure, Kind::Final)));
+                }
+                _ => return client_failed(failure),
+            },
+            Poll::Pending => true,
+        };
+        loop {
+            match server.poll_head(cx, response) {
+                Poll::Ready(Ok(())) if response.status == 101 => return Poll::Ready(self.switch()),
+                Poll::Ready(Ok(())) if response.status >= 200 => return Poll::Ready(Ok(false)),
+                Poll::Ready(Ok(())) => self.relay(client, response)?,
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(explain(error))),
+                Poll::Pending => break,
+            }
+        }
+        if let Poll::Ready(Err(error)) = client.poll_flush(cx) {
+            return client_failed(Failure::new(Fault::ClientGone, error));
+        }
+        if uploading {
+            return Poll::Pending;
+        }
+        // A client that only ended its own direction still reads; one that is gone has reset the connection.
+        if let Poll::Ready(Err(error)) = client.poll_gone(cx) {
+            return client_failed(Failure::new(Fault::ClientGone, error));
+        }
+        if !self.deadline.is_set() {
+            self.deadline.after(self.response);
+        }
+        match self.deadline.poll_passed(cx) {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(()) => {
+                let failure = Failure::new(Fault::ResponseTimeout, format!("no response head within {:?}", self.response));
+                Poll::Ready(Err(Failed::new(failure, Kind::Final)))
+            }
+        }
+    }
+
+    /// A 101 counts only when both sides agree (RFC 9110 section 7.8).
+    fn switch(&self) -> Result<bool, Failed> {
+        if self.upgrade {
+            return Ok(true);
+        }
+        let failure = Failure::new(Fault::BadResponse, "the server switched protocols without being asked");
+        Err(Failed::new(failure, Kind::Final))
+    }
+
+    fn relay(&mut self, client: &mut Downstream, response: &mut Head) -> Result<(), Failed> {
+        self.informational += 1;
+        if self.informational > MOST_INFORMATIONAL {
+            let failure = Failure::new(Fault::BadResponse, "the server sends informational heads without end");
+            return Err(Failed::new(failure, Kind::Final));
+        }
+        response.retain(|field| is_relayed_informational(&field));
+        client.write_informational(response);
+        Ok(())
+    }
+}
+
+fn explain(error: ReadResponseError) -> Failed {
+    let (fault, kind) = match error {
+        ReadResponseError::Io(_) | ReadResponseError::Ended => (Fault::ServerReset, Kind::Reset),
+        ReadResponseError::Truncated => (Fault::ServerReset, Kind::Final),
+        ReadResponseError::Parse(_) => (Fault::BadResponse, Kind::Final),
+    };
+    Failed::new(Failure::new(fault, error), kind)
+}

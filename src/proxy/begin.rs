@@ -1,0 +1,109 @@
+//! The first steps of an exchange: who asks, for what, and which route takes it.
+
+use super::engine::Engine;
+use super::exchange::Exchange;
+use super::fault::Failure;
+use super::forward::{announced_client, announced_scheme, is_loop};
+use crate::observe::Fault;
+use crate::reply::Reply;
+use crate::route::table::{FindError, Query};
+use crate::route::{Host, NormalPath, redirect, split_target};
+use crate::snapshot::Route;
+use crate::wire::Downstream;
+use crate::wire::body::Framing;
+use crate::wire::head::{Head, Known};
+
+/// Longest request id that is taken over from a trusted peer.
+const LONGEST_REQUEST_ID: usize = 128;
+
+/// What a request asks for, checked and brought to its normal form.
+pub struct Asked<'h> {
+    /// `None` when the request names none (HTTP/1.0).
+    pub host: Option<Host>,
+    pub path: NormalPath<'h>,
+}
+
+/// Finds out who asks, and for what.
+pub fn begin<'h>(
+    engine: &Engine,
+    exchange: &mut Exchange<'_>,
+    client: &mut Downstream,
+    request: &'h Head,
+) -> Result<Asked<'h>, Failure> {
+    client.begin_request_body(exchange.peer.listener.body_limit);
+    exchange.request_id = request_id(engine, exchange.peer.trusted.is_some(), request);
+    if exchange.peer.trusted.is_some() {
+        let trusted = &exchange.peer.listener.trusted;
+        exchange.client = announced_client(request, |address| trusted.contains(address)).or(exchange.client);
+        exchange.scheme = announced_scheme(request).unwrap_or(exchange.scheme);
+    }
+    let bad = |error: &dyn std::fmt::Display| Failure::new(Fault::BadRequest, error);
+    let host = request.get(Known::Host).filter(|host| !host.is_empty() || request.version.as_str() != "HTTP/1.0");
+    let host = host.map(Host::of).transpose().map_err(|error| bad(&error))?;
+    let (path, _) = split_target(request.target());
+    let path = NormalPath::of(path).map_err(|error| bad(&error))?;
+    if is_loop(request, &engine.process.pseudonym) {
+        return Err(Failure::new(Fault::Loop, "the request passed through this process before"));
+    }
+    Ok(Asked { host, path })
+}
+
+/// Whether the connection's certificate fits the host that is asked for (RFC 9110 section 15.5.20).
+pub fn check_connection(exchange: &Exchange<'_>, asked: &Asked<'_>) -> Result<(), Failure> {
+    let peer = exchange.peer;
+    let (Some(tls), Some(session), Some(host)) = (&peer.listener.tls, &peer.session, &asked.host) else {
+        return Ok(());
+    };
+    if tls.misdirects(session, host.name()) {
+        return Err(Failure::new(Fault::Misdirected, "the host needs another certificate than the connection has"));
+    }
+    Ok(())
+}
+
+/// The answer of a listener that sends everything to another one.
+pub fn listener_redirect(exchange: &Exchange<'_>, asked: &Asked<'_>, request: &Head) -> Option<Reply> {
+    let to = exchange.peer.listener.redirect_to.as_ref()?;
+    let port = to.port.load(std::sync::atomic::Ordering::Relaxed);
+    match &asked.host {
+        Some(host) => Some(redirect::to_listener(to.scheme, host, port, request.target())),
+        // Without a host there is nowhere to send the client.
+        None => Some(Reply::text(400, "400 Bad Request\nno Host\n")),
+    }
+}
+
+/// The route that takes the request.
+pub fn route<'s>(exchange: &mut Exchange<'s>, asked: &Asked<'_>, request: &Head) -> Result<&'s Route, Failure> {
+    let query =
+        Query { host: asked.host.as_ref(), path: &asked.path, head: request, listener: &exchange.peer.listener.name };
+    match exchange.snapshot.routes.find(&query) {
+        Ok((_, route)) => {
+            exchange.route = Some(route);
+            Ok(route)
+        }
+        Err(error @ FindError::NoRoute) => Err(Failure::new(Fault::NoRoute, error)),
+        Err(error @ FindError::AmbiguousPath) => Err(Failure::new(Fault::BadRequest, error)),
+    }
+}
+
+/// A body that says itself that it is too large is refused before a server is asked.
+pub fn limit_body(exchange: &Exchange<'_>, client: &Downstream) -> Result<(), Failure> {
+    match client.request.body {
+        Framing::Length(length) if length > exchange.peer.listener.body_limit => {
+            Err(Failure::new(Fault::BodyTooLarge, format!("the body has {length} bytes")))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// A trusted peer's request id, or a new one of 128 random bits.
+fn request_id(engine: &Engine, trusted: bool, request: &Head) -> String {
+    let is_usable = |id: &&[u8]| {
+        (1..=LONGEST_REQUEST_ID).contains(&id.len())
+            && id.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-_.:+/=".contains(byte))
+    };
+    let given = request.get(Known::XRequestId).filter(is_usable).filter(|_| trusted);
+    match given.and_then(|id| std::str::from_utf8(id).ok()) {
+        Some(id) => id.to_owned(),
+        None => format!("{:016x}{:016x}", engine.random(), engine.random()),
+    }
+}

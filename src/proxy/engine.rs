@@ -1,0 +1,137 @@
+//! What all exchanges of one engine thread share.
+
+use std::cell::{Cell, RefCell};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+
+use crate::snapshot::{Live, Snapshot};
+use crate::upstream::Idle;
+use crate::wire::head::Head;
+
+/// Heads that a thread keeps for reuse.
+const STOCK: usize = 64;
+
+/// State of the whole process that every engine thread looks at.
+#[derive(Debug)]
+pub struct Process {
+    /// Name in Via, with a random part: only one's own counts as a loop.
+    pub pseudonym: String,
+    draining: AtomicBool,
+    /// Open tunnels, for the pace of their goodbye.
+    pub tunnels: AtomicU32,
+}
+
+impl Process {
+    pub fn new() -> Self {
+        Self {
+            pseudonym: format!("lintel-{:016x}", fastrand::u64(..)),
+            draining: AtomicBool::new(false),
+            tunnels: AtomicU32::new(0),
+        }
+    }
+
+    /// No more requests are to come: running ones end, connections close.
+    pub fn drain(&self) {
+        self.draining.store(true, Ordering::Relaxed);
+    }
+
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
+}
+
+impl Default for Process {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// One engine thread: its view of the plan, its idle connections to servers, its memory.
+pub struct Engine {
+    pub process: Arc<Process>,
+    live: RefCell<arc_swap::Cache<Arc<Live>, Arc<Snapshot>>>,
+    pub idle: Idle,
+    heads: RefCell<Vec<Box<Heads>>>,
+    random: RefCell<fastrand::Rng>,
+    date: Cell<(u64, [u8; 29])>,
+    /// Wakes the tunnels of this thread when draining begins.
+    draining: tokio::sync::Notify,
+}
+
+/// The heads of one exchange.
+#[derive(Debug, Default)]
+pub struct Heads {
+    /// As the client sent it.
+    pub request: Head,
+    /// As the server gets it.
+    pub outgoing: Head,
+    /// As the server sent it, then as the client gets it.
+    pub response: Head,
+}
+
+impl Engine {
+    pub fn new(process: Arc<Process>, live: Arc<Live>) -> Self {
+        Self {
+            process,
+            live: RefCell::new(arc_swap::Cache::new(live)),
+            idle: Idle::new(),
+            heads: RefCell::default(),
+            random: RefCell::new(fastrand::Rng::new()),
+            date: Cell::new((0, [0; 29])),
+            draining: tokio::sync::Notify::new(),
+        }
+    }
+
+    /// The plan as it is now; costs one relaxed load and one count while it does not change.
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        Arc::clone(self.live.borrow_mut().load())
+    }
+
+    /// Waits until draining begins.
+    pub async fn drained(&self) {
+        let notified = self.draining.notified();
+        if !self.process.is_draining() {
+            notified.await;
+        }
+    }
+
+    /// Tells this thread's tunnels that draining began.
+    pub fn announce_draining(&self) {
+        self.draining.notify_waiters();
+    }
+
+    pub fn random(&self) -> u64 {
+        self.random.borrow_mut().u64(..)
+    }
+
+    /// Memory for an exchange's heads; give it back with `keep_heads`.
+    pub fn take_heads(&self) -> Box<Heads> {
+        self.heads.borrow_mut().pop().unwrap_or_default()
+    }
+
+    pub fn keep_heads(&self, mut heads: Box<Heads>) {
+        let mut stock = self.heads.borrow_mut();
+        if stock.len() < STOCK {
+            heads.request.clear();
+            heads.outgoing.clear();
+            heads.response.clear();
+            stock.push(heads);
+        }
+    }
+
+    /// The date as HTTP writes it (RFC 9110 section 5.6.7), made once a second.
+    pub fn date(&self) -> [u8; 29] {
+        let second = crate::clock::since_epoch().as_secs();
+        let (made, text) = self.date.get();
+        if made == second {
+            return text;
+        }
+        let mut text = [b' '; 29];
+        let made = httpdate::fmt_http_date(std::time::UNIX_EPOCH + std::time::Duration::from_secs(second));
+        for (to, from) in text.iter_mut().zip(made.bytes()) {
+            *to = from;
+        }
+        self.date.set((second, text));
+        text
+    }
+}

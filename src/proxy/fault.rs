@@ -1,0 +1,75 @@
+//! The one table from failure to reply.
+//!
+//! The client sees a fixed short text and the request id; the log sees the whole chain.
+
+use crate::observe::Fault;
+use crate::reply::{Reply, reason};
+
+/// Seconds after which a client may try again when servers were missing or full.
+const RETRY_AFTER: &[u8] = b"1";
+
+/// A failure on its way to its reply.
+#[derive(Debug)]
+pub struct Failure {
+    pub fault: Fault,
+    /// What the log says about it.
+    pub detail: String,
+}
+
+impl Failure {
+    pub fn new(fault: Fault, detail: impl ToString) -> Self {
+        Self { fault, detail: detail.to_string() }
+    }
+}
+
+impl From<Fault> for Failure {
+    fn from(fault: Fault) -> Self {
+        Self { fault, detail: String::new() }
+    }
+}
+
+/// The status that a fault is answered with; 499 is for the log alone, since nobody is there to read it.
+pub fn status(fault: Fault) -> u16 {
+    use Fault as F;
+    match fault {
+        F::BadRequest | F::TlsFailed | F::TlsTimeout | F::ProxyHeaderBad | F::ProxyHeaderTimeout => 400,
+        F::NoRoute => 404,
+        F::MethodRefused => 405,
+        F::HeadTimeout | F::BodyTimeout => 408,
+        F::BodyTooLarge => 413,
+        F::UriTooLong => 414,
+        F::ExpectationFailed => 417,
+        F::Misdirected => 421,
+        F::HeadTooLarge | F::TooManyHeaders => 431,
+        F::ClientGone | F::WriteTimeout => 499,
+        F::Bug => 500,
+        F::TransferCodingUnknown => 501,
+        F::ConnectFailed
+        | F::ServerTlsFailed
+        | F::ServerReset
+        | F::BadResponse
+        | F::ResponseTruncated
+        | F::UpgradeRefused => 502,
+        F::NoServerUp | F::QueueFull | F::QueueTimeout | F::ConnectionLimit | F::DrainTimeout => 503,
+        F::ConnectTimeout | F::ResponseTimeout | F::ServerBodyTimeout | F::TunnelIdle => 504,
+        F::VersionUnsupported => 505,
+        F::Loop => 508,
+    }
+}
+
+/// The reply to a fault.
+pub fn reply(fault: Fault, request_id: &str) -> Reply {
+    let status = status(fault);
+    let mut body = format!("{status} {}\n", reason(status));
+    if !request_id.is_empty() {
+        body += &format!("request id: {request_id}\n");
+    }
+    let reply = Reply::text(status, body).with("Cache-Control", b"no-store");
+    match fault {
+        Fault::NoServerUp | Fault::QueueFull | Fault::QueueTimeout | Fault::ConnectionLimit => {
+            reply.with("Retry-After", RETRY_AFTER)
+        }
+        Fault::MethodRefused => reply.with("Allow", b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"),
+        _ => reply,
+    }
+}

@@ -1,0 +1,329 @@
+//! What a request and a response lose and gain on their way through: hop-by-hop fields, Via, X-Forwarded-*, Forwarded.
+//!
+//! RFC 9110 sections 7.6 and 17, RFC 7239. What a client says about itself counts only from a trusted peer.
+
+use std::fmt::Write;
+use std::net::IpAddr;
+
+use crate::wire::head::{Field, Head, Known, Version};
+use crate::wire::token::list;
+
+/// What is known of the client's side when a request is forwarded.
+pub struct Facts<'a> {
+    /// The other end of the connection; `None` on a unix socket.
+    pub peer: Option<IpAddr>,
+    /// Its word about the client is believed.
+    pub trusted: bool,
+    pub scheme: &'a str,
+    /// Host as the client wrote it, with its port.
+    pub host: &'a [u8],
+    /// Port of the listener that the client came to.
+    pub port: u16,
+    pub request_id: &'a str,
+    pub pseudonym: &'a str,
+    /// The client's certificate: subject and SHA-256 fingerprint.
+    pub certificate: Option<(&'a str, &'a str)>,
+    pub keep_expect: bool,
+    /// The body goes on chunked, so trailers can.
+    pub chunked: bool,
+}
+
+/// Makes `outgoing`, the head for the server, out of `request`.
+pub fn prepare_request(request: &Head, outgoing: &mut Head, facts: &Facts<'_>) {
+    outgoing.clone_from(request);
+    outgoing.version = Version::Http11;
+    strip_nominated(request, outgoing);
+    outgoing.retain(|field| match field.known {
+        Known::Connection
+        | Known::KeepAlive
+        | Known::ProxyConnection
+        | Known::ProxyAuthorization
+        | Known::Te
+        | Known::TransferEncoding
+        | Known::ContentLength
+        | Known::Upgrade
+        | Known::Http2Settings => false,
+        Known::Trailer => facts.chunked,
+        Known::Expect => facts.keep_expect,
+        Known::XForwardedFor
+        | Known::XForwardedProto
+        | Known::XForwardedHost
+        | Known::XForwardedPort
+        | Known::XRealIp
+        | Known::Forwarded
+        | Known::XRequestId
+        | Known::ClientCertSubject
+        | Known::ClientCertFingerprint
+        | Known::ClientCertVerified => facts.trusted,
+        Known::Other => !is_disguised(field.name),
+        _ => true,
+    });
+    if !outgoing.has(Known::Host) {
+        // HTTP/1.0 without Host: HTTP/1.1 must name one, and an empty one says that there is none (RFC 9112 section 3.2).
+        outgoing.set_known(Known::Host, facts.host);
+    }
+    add_forwarded(outgoing, facts);
+    add_via(request, outgoing, facts.pseudonym);
+    outgoing.set_known(Known::XRequestId, facts.request_id.as_bytes());
+    if let Some((subject, fingerprint)) = facts.certificate {
+        outgoing.set_known(Known::ClientCertVerified, b"SUCCESS");
+        outgoing.set_known(Known::ClientCertSubject, subject.as_bytes());
+        outgoing.set_known(Known::ClientCertFingerprint, fingerprint.as_bytes());
+    }
+}
+
+/// Takes what is of one hop out of a response.
+pub fn prepare_response(response: &mut Head, keep_trailer: bool) {
+    if response.has(Known::Connection) {
+        let original = response.clone();
+        strip_nominated(&original, response);
+    }
+    response.retain(|field| match field.known {
+        Known::Connection
+        | Known::KeepAlive
+        | Known::ProxyConnection
+        | Known::ProxyAuthenticate
+        | Known::ProxyAuthenticationInfo
+        | Known::Te
+        | Known::TransferEncoding
+        | Known::ContentLength
+        | Known::Upgrade => false,
+        Known::Trailer => keep_trailer,
+        _ => true,
+    });
+}
+
+/// Whether this process already forwarded the request.
+pub fn is_loop(request: &Head, pseudonym: &str) -> bool {
+    request.all(Known::Via).flat_map(list).any(|hop| {
+        hop.split(u8::is_ascii_whitespace).nth(1).is_some_and(|by| by == pseudonym.as_bytes())
+    })
+}
+
+/// The client as a trusted peer tells it: the last address that is not itself trusted.
+pub fn announced_client(request: &Head, is_trusted: impl Fn(IpAddr) -> bool) -> Option<IpAddr> {
+    let mut client = None;
+    let chain: Vec<&[u8]> = request.all(Known::XForwardedFor).flat_map(list).collect();
+    let addresses: Vec<Option<IpAddr>> = if chain.is_empty() {
+        request.all(Known::Forwarded).flat_map(list).map(forwarded_for).collect()
+    } else {
+        chain.into_iter().map(parse_address).collect()
+    };
+    for address in addresses.into_iter().rev() {
+        // What is not an address ends the chain: nothing before it can be believed.
+        let Some(address) = address else { break };
+        client = Some(address);
+        if !client.is_some_and(&is_trusted) {
+            break;
+        }
+    }
+    client
+}
+
+/// The scheme that a trusted peer says the client used.
+pub fn announced_scheme(request: &Head) -> Option<&'static str> {
+    let last = request.all(Known::XForwardedProto).flat_map(list).last()?;
+    match last {
+        b"https" | b"wss" => Some("https"),
+        b"http" | b"ws" => Some("http"),
+        _ => None,
+    }
+}
+
+/// Fields that the Connection field names are of this hop (RFC 9110 section 7.6.1).
+fn strip_nominated(original: &Head, head: &mut Head) {
+    for option in original.all(Known::Connection).flat_map(list) {
+        let Ok(name) = std::str::from_utf8(option) else { continue };
+        let framing = matches!(Known::of(option), Known::Host | Known::ContentLength | Known::TransferEncoding);
+        if !framing && !option.eq_ignore_ascii_case(b"close") && !option.eq_ignore_ascii_case(b"keep-alive") {
+            head.remove(name);
+        }
+    }
+}
+
+/// `X_Forwarded_For` and its like: servers that turn `-` into `_` would take it for the real one.
+fn is_disguised(name: &str) -> bool {
+    name.contains('_') && {
+        let plain = name.replace('_', "-");
+        !matches!(Known::of(plain.as_bytes()), Known::Other)
+    }
+}
+
+fn add_forwarded(outgoing: &mut Head, facts: &Facts<'_>) {
+    let mut text = String::with_capacity(96);
+    if let Some(peer) = facts.peer {
+        append(outgoing, Known::XForwardedFor, peer.to_string().as_bytes());
+        let _ = match peer {
+            IpAddr::V4(peer) => write!(text, "for={peer}"),
+            IpAddr::V6(peer) => write!(text, "for=\"[{peer}]\""),
+        };
+    } else {
+        text.push_str("for=unknown");
+    }
+    if let Ok(host) = std::str::from_utf8(facts.host)
+        && !host.is_empty()
+    {
+        let _ = write!(text, ";host=\"{host}\"");
+    }
+    let _ = write!(text, ";proto={}", facts.scheme);
+    append(outgoing, Known::Forwarded, text.as_bytes());
+    let mut port = itoa::Buffer::new();
+    for (known, value) in [
+        (Known::XForwardedProto, facts.scheme.as_bytes()),
+        (Known::XForwardedHost, facts.host),
+        (Known::XForwardedPort, port.format(facts.port).as_bytes()),
+    ] {
+        if !outgoing.has(known) && !value.is_empty() {
+            outgoing.add_known(known, value);
+        }
+    }
+}
+
+fn add_via(request: &Head, outgoing: &mut Head, pseudonym: &str) {
+    let version = if request.version == Version::Http10 { "1.0" } else { "1.1" };
+    append(outgoing, Known::Via, format!("{version} {pseudonym}").as_bytes());
+}
+
+/// Adds a member to a list field.
+fn append(head: &mut Head, known: Known, member: &[u8]) {
+    if !head.has(known) {
+        return head.add_known(known, member);
+    }
+    let mut joined = Vec::with_capacity(member.len() + 64);
+    for value in head.all(known) {
+        joined.extend_from_slice(value);
+        joined.extend_from_slice(b", ");
+    }
+    joined.extend_from_slice(member);
+    head.set_known(known, &joined);
+}
+
+/// An address with or without its port or brackets.
+fn parse_address(text: &[u8]) -> Option<IpAddr> {
+    let text = std::str::from_utf8(text).ok()?.trim();
+    if let Ok(address) = text.parse::<IpAddr>() {
+        return Some(address.to_canonical());
+    }
+    if let Ok(address) = text.parse::<std::net::SocketAddr>() {
+        return Some(address.ip().to_canonical());
+    }
+    text.strip_prefix('[')?.strip_suffix(']')?.parse().ok()
+}
+
+/// The `for` parameter of one element of Forwarded (RFC 7239 section 4).
+fn forwarded_for(element: &[u8]) -> Option<IpAddr> {
+    element.split(|byte| *byte == b';').find_map(|pair| {
+        let (name, value) = pair.trim_ascii().split_at_checked(4)?;
+        if !name.eq_ignore_ascii_case(b"for=") {
+            return None;
+        }
+        let value = value.strip_prefix(b"\"").and_then(|value| value.strip_suffix(b"\"")).unwrap_or(value);
+        parse_address(value)
+    })
+}
+
+/// Whether a field of a 1xx head may be relayed.
+pub fn is_relayed_informational(field: &Field<'_>) -> bool {
+    !matches!(
+        field.known,
+        Known::Connection | Known::KeepAlive | Known::TransferEncoding | Known::ContentLength | Known::Upgrade
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn head(fields: &[(&str, &str)]) -> Head {
+        let mut head = Head::new();
+        head.set_method(b"GET");
+        head.set_target(b"/");
+        fields.iter().for_each(|(name, value)| head.add(name, value.as_bytes()));
+        head
+    }
+
+    fn facts(trusted: bool) -> Facts<'static> {
+        Facts {
+            peer: Some("192.0.2.7".parse().unwrap()),
+            trusted,
+            scheme: "https",
+            host: b"a.example:8443",
+            port: 8443,
+            request_id: "id",
+            pseudonym: "lintel-1",
+            certificate: None,
+            keep_expect: false,
+            chunked: false,
+        }
+    }
+
+    fn forwarded(fields: &[(&str, &str)], trusted: bool) -> Vec<String> {
+        let mut outgoing = Head::new();
+        prepare_request(&head(fields), &mut outgoing, &facts(trusted));
+        outgoing.iter().map(|f| format!("{}: {}", f.name, String::from_utf8_lossy(f.value))).collect()
+    }
+
+    #[test]
+    fn an_untrusted_client_cannot_say_who_it_is() {
+        let lines = forwarded(
+            &[
+                ("Host", "a.example:8443"),
+                ("X-Forwarded-For", "1.1.1.1"),
+                ("x-real-ip", "1.1.1.1"),
+                ("X_Forwarded_For", "1.1.1.1"),
+                ("X-Client-Cert-Subject", "CN=root"),
+                ("X-Request-Id", "mine"),
+                ("Forwarded", "for=1.1.1.1"),
+            ],
+            false,
+        );
+        assert_eq!(
+            lines,
+            [
+                "Host: a.example:8443",
+                "X-Forwarded-For: 192.0.2.7",
+                "Forwarded: for=192.0.2.7;host=\"a.example:8443\";proto=https",
+                "X-Forwarded-Proto: https",
+                "X-Forwarded-Host: a.example:8443",
+                "X-Forwarded-Port: 8443",
+                "Via: 1.1 lintel-1",
+                "X-Request-Id: id",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_trusted_peer_is_appended_to() {
+        let lines = forwarded(&[("Host", "a"), ("X-Forwarded-For", "1.1.1.1"), ("X-Forwarded-Proto", "http")], true);
+        assert!(lines.contains(&"X-Forwarded-For: 1.1.1.1, 192.0.2.7".to_owned()), "{lines:?}");
+        assert!(lines.contains(&"X-Forwarded-Proto: http".to_owned()), "{lines:?}");
+    }
+
+    #[test]
+    fn hop_by_hop_fields_and_those_that_connection_names_stay_here() {
+        let lines = forwarded(
+            &[("Host", "a"), ("Connection", "close, X-Secret"), ("x-secret", "1"), ("TE", "trailers"), ("Keep-Alive", "x")],
+            false,
+        );
+        let names: Vec<_> = lines.iter().map(|line| line.split(':').next().unwrap()).collect();
+        assert!(!names.iter().any(|name| ["Connection", "x-secret", "TE", "Keep-Alive"].contains(name)), "{names:?}");
+    }
+
+    #[test]
+    fn the_client_is_the_last_address_that_is_not_trusted() {
+        let trusted = |address: IpAddr| address.to_string().starts_with("10.");
+        let client = |chain: &str| announced_client(&head(&[("X-Forwarded-For", chain)]), trusted).map(|ip| ip.to_string());
+        assert_eq!(client("6.6.6.6, 1.2.3.4, 10.0.0.2"), Some("1.2.3.4".into()));
+        assert_eq!(client("10.0.0.3, 10.0.0.2"), Some("10.0.0.3".into()));
+        assert_eq!(client("garbage"), None);
+        let standard = head(&[("Forwarded", "for=\"[2001:db8::1]:443\";proto=https, for=10.0.0.2")]);
+        assert_eq!(announced_client(&standard, trusted).unwrap().to_string(), "2001:db8::1");
+    }
+
+    #[test]
+    fn only_the_own_pseudonym_is_a_loop() {
+        let request = head(&[("Via", "1.0 other, 1.1 lintel-1 (comment)")]);
+        assert!(is_loop(&request, "lintel-1"));
+        assert!(!is_loop(&request, "lintel-2"));
+    }
+}

@@ -1,0 +1,428 @@
+//! A request that goes to a server: pick, send, retry within the budget, and bring the answer back.
+
+use std::future::poll_fn;
+use std::net::{IpAddr, Ipv4Addr};
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use smallvec::SmallVec;
+
+use super::attempt::{self, Answered, Ask, Failed, Kind};
+use super::engine::{Engine, Heads};
+use super::exchange::{Exchange, Kept};
+use super::fault::Failure;
+use super::forward::{self, Facts};
+use super::respond::{self, Download, Pace};
+use super::tunnel::Tunnel;
+use super::upload::Upload;
+use super::Next;
+use crate::health::Outcome;
+use crate::observe::Fault;
+use crate::observe::metrics::{RetryReason, ServerFailure};
+use crate::pool::sticky::socket_io::{LONGEST_HANDSHAKE, Learned, learn_from_body};
+use crate::pool::{self, Lease, Link, Refusal, key};
+use crate::pool::spec::{BalanceSpec, Policy};
+use crate::snapshot::{PoolPlan, Target};
+use crate::upstream::idle;
+use crate::wire::body::Framing;
+use crate::wire::head::{Head, Known};
+use crate::wire::token::list;
+use crate::wire::{Downstream, Upstream};
+
+/// A tunnel ready to run, with all it needs after the snapshot is gone.
+pub struct Handover {
+    pub server: Upstream,
+    pub lease: Lease,
+    pub idle: Duration,
+    pub is_websocket: bool,
+    pub kept: Kept,
+    pub plan: Arc<PoolPlan>,
+}
+
+/// What one request asks of its pool, over all attempts.
+struct Request<'s> {
+    target: &'s Target,
+    upgrade: Option<Vec<u8>>,
+    hash: Option<u64>,
+    /// Id of the server that the client's session lives on.
+    bound: Option<u64>,
+    /// The answer opens a Socket.IO session.
+    learns: bool,
+    tried: SmallVec<[u64; 4]>,
+    idempotent: bool,
+    body: Framing,
+    /// Stale idle connections were met: only new ones from here on.
+    fresh: bool,
+    written_before: u64,
+}
+
+/// Takes the request to a server and the answer to the client.
+pub async fn relay(
+    engine: &Engine,
+    exchange: &mut Exchange<'_>,
+    client: &mut Downstream,
+    heads: &mut Heads,
+) -> Result<Next, Failure> {
+    let Some(target) = exchange.target else { return Err(Fault::Bug.into()) };
+    let plan = &*target.plan;
+    let mut request = Request::new(exchange, target, client, &heads.request);
+    prepare(engine, exchange, client, heads, &request);
+    let keep_body = request.idempotent && plan.pool.spec.retries.attempts > 0;
+    let mut upload = Upload::new(keep_body, exchange.peer.listener.timeouts.body_idle, plan.body_idle);
+    plan.pool.count_request(Instant::now());
+    let mut last: Option<Failure> = None;
+    loop {
+        let lease = match acquire(engine, exchange, client, &request).await {
+            Ok(lease) => lease,
+            // That no other server is left is no news; why this one failed is.
+            Err(refused) => return Err(last.unwrap_or(refused)),
+        };
+        exchange.attempts += 1;
+        exchange.server = Some(Arc::clone(lease.server()));
+        let ask = Ask {
+            engine,
+            plan,
+            lease: &lease,
+            body: request.body,
+            upgrade: request.upgrade.as_deref(),
+            fresh: request.fresh,
+        };
+        let sent_at = Instant::now();
+        match attempt::run(&ask, client, &mut upload, heads).await {
+            Ok(answered) => {
+                let status = heads.response.status;
+                lease.observe(Outcome::Answered { status, latency: sent_at.elapsed() }, Instant::now());
+                if !request.repeats_status(status, exchange.attempts, &upload, client, plan) {
+                    return finish(engine, exchange, client, heads, &request, lease, answered, upload).await;
+                }
+                count_retry(target, status_reason(status));
+                request.tried.push(lease.server().id);
+            }
+            Err(failed) => {
+                observe_failure(&lease, &failed);
+                if failed.kind == Kind::Connect {
+                    plan.poke.now();
+                }
+                if !request.repeats(&failed, exchange.attempts, &upload, client, plan) {
+                    return Err(failed.failure);
+                }
+                let reason = if failed.kind == Kind::Connect { RetryReason::ConnectFailure } else { RetryReason::Reset };
+                count_retry(target, reason);
+                request.note_failed(&failed, lease.server().id);
+                last = Some(failed.failure);
+            }
+        }
+        upload.restart();
+    }
+}
+
+impl<'s> Request<'s> {
+    fn new(exchange: &Exchange<'_>, target: &'s Target, client: &Downstream, head: &Head) -> Self {
+        let pool = &target.plan.pool;
+        let allowed = exchange.route.map(|route| route.upgrades.as_slice()).unwrap_or_default();
+        let framing = client.request;
+        Self {
+            target,
+            upgrade: (framing.upgrade && framing.body == Framing::Empty).then(|| allowed_upgrade(head, allowed)).flatten(),
+            hash: hash(&pool.spec.balance, exchange.client, head),
+            bound: pool.bound_server(head, Instant::now()),
+            learns: pool.learns_from(head),
+            tried: SmallVec::new(),
+            idempotent: head.method().is_idempotent(),
+            body: framing.body,
+            fresh: false,
+            written_before: client.written(),
+        }
+    }
+
+    /// Whether a failed try may be followed by another.
+    fn repeats(&self, failed: &Failed, attempts: u32, upload: &Upload, client: &Downstream, plan: &PoolPlan) -> bool {
+        if attempts > plan.pool.spec.retries.attempts {
+            return false;
+        }
+        match failed.kind {
+            Kind::Connect => plan.retry_connect,
+            Kind::Reset => plan.retry_reset && self.is_repeatable(upload, client) && plan.pool.try_spend_retry(Instant::now()),
+            Kind::Final | Kind::Client => false,
+        }
+    }
+
+    /// Whether an answer with this status is thrown away for another try.
+    fn repeats_status(&self, status: u16, attempts: u32, upload: &Upload, client: &Downstream, plan: &PoolPlan) -> bool {
+        plan.retry_statuses.contains(&status)
+            && attempts <= plan.pool.spec.retries.attempts
+            && self.is_repeatable(upload, client)
+            && plan.pool.has_other(&self.tried)
+            && plan.pool.try_spend_retry(Instant::now())
+    }
+
+    /// Doing it twice is as good as once, all of it can be sent again, and the client has seen nothing of an answer.
+    fn is_repeatable(&self, upload: &Upload, client: &Downstream) -> bool {
+        self.idempotent && upload.is_replayable() && client.written() == self.written_before && client.is_flushed()
+    }
+
+    /// A kept connection that was closed meanwhile says nothing about its server: the same may be asked again.
+    fn note_failed(&mut self, failed: &Failed, server: u64) {
+        if failed.reused && !self.fresh {
+            self.fresh = true;
+        } else {
+            self.tried.push(server);
+        }
+    }
+}
+
+/// What `consistent_hash` goes by; other algorithms need none.
+fn hash(balance: &BalanceSpec, client: Option<IpAddr>, head: &Head) -> Option<u64> {
+    // All clients of a unix socket count as one.
+    let client = client.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+    (balance.policy == Policy::ConsistentHash).then(|| key::hash(&balance.key, client, head))
+}
+
+/// The protocol that is asked for, if it is passed on: `websocket`, or one that the route names.
+fn allowed_upgrade(head: &Head, allowed: &[String]) -> Option<Vec<u8>> {
+    let asked = |protocol: &&[u8]| {
+        let is = |name: &str| protocol.eq_ignore_ascii_case(name.as_bytes());
+        is("websocket") || allowed.iter().any(|name| is(name))
+    };
+    head.all(Known::Upgrade).flat_map(list).find(asked).map(<[u8]>::to_vec)
+}
+
+/// Makes the head that every server gets.
+fn prepare(engine: &Engine, exchange: &Exchange<'_>, client: &Downstream, heads: &mut Heads, request: &Request<'_>) {
+    let peer = exchange.peer;
+    let certificate = peer.session.as_ref().and_then(|session| session.client.as_ref());
+    let facts = Facts {
+        peer: peer.ip(),
+        trusted: peer.trusted.is_some(),
+        scheme: exchange.scheme,
+        host: heads.request.get(Known::Host).unwrap_or_default(),
+        port: peer.port,
+        request_id: &exchange.request_id,
+        pseudonym: &engine.process.pseudonym,
+        certificate: certificate.map(|client| (client.subject.as_str(), client.fingerprint_sha256_hex.as_str())),
+        keep_expect: client.request.expect_continue,
+        chunked: request.body == Framing::Chunked,
+    };
+    forward::prepare_request(&heads.request, &mut heads.outgoing, &facts);
+    if request.learns {
+        // The session id is read from the body, so that must come as it is.
+        heads.outgoing.remove_known(Known::AcceptEncoding);
+    }
+    let Some(route) = exchange.route else { return };
+    if let std::borrow::Cow::Owned(target) = route.rewrite.target(heads.request.target()) {
+        heads.outgoing.set_target(&target);
+    }
+    if let Some(host) = route.rewrite.host() {
+        heads.outgoing.set_known(Known::Host, host.as_bytes());
+    }
+    route.filters.edit_request(&mut heads.outgoing);
+}
+
+/// A server of the pool, after a wait in the queue if need be. A client that leaves meanwhile gives up its place.
+async fn acquire(
+    engine: &Engine,
+    exchange: &mut Exchange<'_>,
+    client: &mut Downstream,
+    request: &Request<'_>,
+) -> Result<Lease, Failure> {
+    let pool = &request.target.plan.pool;
+    let ask = pool::Ask {
+        now: Instant::now(),
+        hash: request.hash,
+        bound: request.bound,
+        tried: &request.tried,
+        random: engine.random(),
+        // Time in the queue is counted once for all attempts.
+        queue_left: exchange.queue.map(|waited| pool.spec.queue.timeout.std().saturating_sub(waited)),
+    };
+    let acquiring = pin!(pool.acquire(&ask));
+    let gone = pin!(poll_fn(|cx| client.poll_gone(cx)));
+    let outcome = tokio::select! {
+        biased;
+        outcome = acquiring => outcome,
+        _ = gone => return Err(Failure::new(Fault::ClientGone, "the client left while its request waited")),
+    };
+    match outcome {
+        Ok(lease) => {
+            if !lease.waited.is_zero() {
+                exchange.queue = Some(exchange.queue.unwrap_or_default() + lease.waited);
+            }
+            Ok(lease)
+        }
+        Err(refusal) => {
+            let fault = match refusal {
+                Refusal::NoServerUp => Fault::NoServerUp,
+                Refusal::QueueFull => Fault::QueueFull,
+                Refusal::QueueTimeout => Fault::QueueTimeout,
+            };
+            Err(Failure::new(fault, refusal))
+        }
+    }
+}
+
+/// Brings the answer to the client, or joins both for a tunnel.
+async fn finish(
+    engine: &Engine,
+    exchange: &mut Exchange<'_>,
+    client: &mut Downstream,
+    heads: &mut Heads,
+    request: &Request<'_>,
+    lease: Lease,
+    answered: Answered,
+    mut upload: Upload,
+) -> Result<Next, Failure> {
+    exchange.first_byte = Some(exchange.start.at.elapsed());
+    (exchange.connect, exchange.reused) = (answered.connect, answered.reused);
+    if answered.switched {
+        return switch(exchange, client, heads, request, lease, answered.server).await;
+    }
+    let mut server = answered.server;
+    let plan = &request.target.plan;
+    let mut download = Download::new(&mut upload, pace(exchange, plan, &heads.response));
+    if request.learns && heads.response.status == 200 {
+        // The session is known before the client can use it.
+        let learn = |held: &[u8]| match learn_from_body(held) {
+            Learned::Learn { sid, ttl } => {
+                plan.pool.learn(&sid, ttl, lease.server(), Instant::now());
+                true
+            }
+            Learned::NotHandshake => true,
+            Learned::NeedMore => false,
+        };
+        download.hold(&mut server, LONGEST_HANDSHAKE, learn).await?;
+    }
+    exchange.status = heads.response.status;
+    write_head(engine, exchange, client, heads, request, &lease, &server, download.upload);
+    exchange.answered = true;
+    let outcome = download.run(client, &mut server).await;
+    exchange.body_out = download.sent.bytes;
+    if let Err(failure) = outcome {
+        if matches!(failure.fault, Fault::ServerBodyTimeout | Fault::ResponseTruncated | Fault::BadResponse) {
+            lease.observe(Outcome::Reset, Instant::now());
+        }
+        return Err(failure);
+    }
+    if upload.is_complete() && server.is_clean() {
+        let life = idle::life(server.response.keep_alive_timeout, plan.server_keep_alive);
+        if !life.is_zero() && !engine.process.is_draining() {
+            engine.idle.put(lease.server(), server, Instant::now() + life, plan.pool.spec.idle_connections);
+        }
+    }
+    let stays = client.keeps_alive() && client.is_body_done();
+    Ok(if stays { Next::KeepAlive } else { Next::Close })
+}
+
+/// Event streams may be silent for as long as tunnels.
+fn pace(exchange: &Exchange<'_>, plan: &PoolPlan, response: &Head) -> Pace {
+    let content_type = response.get(Known::ContentType).unwrap_or_default();
+    let is_events = content_type.get(..17).is_some_and(|kind| kind.eq_ignore_ascii_case(b"text/event-stream"));
+    Pace {
+        server_idle: if is_events { plan.tunnel_idle } else { plan.body_idle },
+        client_idle: exchange.peer.listener.timeouts.write_idle,
+    }
+}
+
+fn write_head(
+    engine: &Engine,
+    exchange: &Exchange<'_>,
+    client: &mut Downstream,
+    heads: &mut Heads,
+    request: &Request<'_>,
+    lease: &Lease,
+    server: &Upstream,
+    upload: &Upload,
+) {
+    let response = &mut heads.response;
+    // A body that is not wholly read when the answer begins may never be.
+    let keep_alive = client.request.keep_alive && upload.is_over() && !engine.process.is_draining();
+    let framing = server.response.body;
+    let plan = respond::plan(client, response, framing, heads.request.method(), keep_alive);
+    forward::prepare_response(response, plan.body == Framing::Chunked);
+    if !response.has(Known::Date) {
+        response.add_known(Known::Date, &engine.date());
+    }
+    let link = if exchange.scheme == "https" { Link::Tls } else { Link::Plain };
+    if let Some(cookie) = request.target.plan.pool.set_cookie(&heads.request, lease.server(), link) {
+        response.add_known(Known::SetCookie, cookie.as_bytes());
+    }
+    if let Some(route) = exchange.route {
+        route.filters.edit_response(response);
+    }
+    client.write_head(response, plan);
+}
+
+/// Joins client and server after a 101.
+async fn switch(
+    exchange: &mut Exchange<'_>,
+    client: &mut Downstream,
+    heads: &mut Heads,
+    request: &Request<'_>,
+    lease: Lease,
+    server: Upstream,
+) -> Result<Next, Failure> {
+    let asked = request.upgrade.as_deref().unwrap_or_default();
+    let agreed = heads.response.all(Known::Upgrade).flat_map(list).any(|protocol| protocol.eq_ignore_ascii_case(asked));
+    if !agreed {
+        return Err(Failure::new(Fault::UpgradeRefused, "the server switched to another protocol than was asked for"));
+    }
+    forward::prepare_response(&mut heads.response, false);
+    if let Some(route) = exchange.route {
+        route.filters.edit_response(&mut heads.response);
+    }
+    client.write_switch(&heads.response, asked);
+    (exchange.status, exchange.answered, exchange.tunnel) = (101, true, true);
+    poll_fn(|cx| client.poll_flush(cx)).await.map_err(|error| Failure::new(Fault::ClientGone, error))?;
+    let plan = &request.target.plan;
+    Ok(Next::Tunnel(Box::new(Handover {
+        server,
+        lease,
+        idle: plan.tunnel_idle,
+        is_websocket: asked.eq_ignore_ascii_case(b"websocket"),
+        kept: exchange.keep(heads),
+        plan: Arc::clone(plan),
+    })))
+}
+
+impl Handover {
+    /// Runs the tunnel to its end and writes its record.
+    pub async fn run(self, engine: &Engine, client: Downstream) {
+        let Self { server, lease, idle, is_websocket, kept, plan } = self;
+        plan.pool.metrics.tunnels.add(1);
+        plan.pool.metrics.tunnels_open.add(1);
+        let tunnel = Tunnel::new(client.into_connection(), server.into_connection(), idle, is_websocket);
+        let (moved, outcome) = tunnel.run(engine).await;
+        drop(lease);
+        plan.pool.metrics.tunnels_open.sub(1);
+        kept.record((moved.from_client, moved.from_server), outcome.err().as_ref());
+    }
+}
+
+fn observe_failure(lease: &Lease, failed: &Failed) {
+    let (outcome, failure) = match failed.failure.fault {
+        Fault::ConnectFailed => (Outcome::ConnectFailed, ServerFailure::Connect),
+        Fault::ConnectTimeout => (Outcome::ConnectFailed, ServerFailure::ConnectTimeout),
+        Fault::ServerTlsFailed => (Outcome::ConnectFailed, ServerFailure::Tls),
+        Fault::ResponseTimeout => (Outcome::TimedOut, ServerFailure::Timeout),
+        Fault::ServerReset => (Outcome::Reset, ServerFailure::Reset),
+        Fault::BadResponse => (Outcome::BadResponse, ServerFailure::BadResponse),
+        _ => return,
+    };
+    lease.server().metrics.failures.add(failure, 1);
+    // A kept connection that its server closed in the meantime is no failure of the server.
+    if !(failed.reused && failed.kind == Kind::Reset) {
+        lease.observe(outcome, Instant::now());
+    }
+}
+
+fn count_retry(target: &Target, reason: RetryReason) {
+    target.plan.pool.metrics.retries.add(reason, 1);
+}
+
+fn status_reason(status: u16) -> RetryReason {
+    match status {
+        502 => RetryReason::Status502,
+        503 => RetryReason::Status503,
+        _ => RetryReason::Status504,
+    }
+}

@@ -1,0 +1,300 @@
+//! An answer on its way to the client: its head once, then its body piece by piece.
+
+use std::future::poll_fn;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use super::fault::Failure;
+use super::upload::Upload;
+use crate::net::Deadline;
+use crate::observe::Fault;
+use crate::reply::Reply;
+use crate::wire::body::{Framing, Piece, ReadBodyError};
+use crate::wire::h1::server::ResponsePlan;
+use crate::wire::head::{Head, Known, Method};
+use crate::wire::{Downstream, Upstream};
+
+/// Bytes of an unread request body that are read and dropped before a connection is closed, and for how long.
+const DRAINED: u64 = 256 * 1024;
+const DRAIN_TIME: Duration = Duration::from_secs(2);
+
+/// How a response goes to this client.
+pub fn plan(client: &Downstream, head: &Head, framing: Framing, method: Method, keep_alive: bool) -> ResponsePlan {
+    let bodyless = method == Method::Head || head.status == 204 || head.status == 304;
+    let named_length = match framing {
+        Framing::Length(length) => Some(length),
+        _ => head.get(Known::ContentLength).and_then(|value| std::str::from_utf8(value).ok()?.parse().ok()),
+    };
+    let body = match framing {
+        _ if bodyless => Framing::Empty,
+        Framing::Chunked | Framing::Close if client.takes_chunked() => Framing::Chunked,
+        Framing::Chunked | Framing::Close => Framing::Close,
+        framing => framing,
+    };
+    ResponsePlan {
+        body,
+        keep_alive: keep_alive && body != Framing::Close,
+        named_length: if head.status == 204 { None } else { named_length },
+    }
+}
+
+/// Sends a reply of Lintel's own.
+pub async fn send_reply(
+    client: &mut Downstream,
+    reply: &Reply,
+    date: &[u8],
+    keep_alive: bool,
+    write_idle: Duration,
+) -> Result<u64, Failure> {
+    let mut head = reply.head.clone();
+    head.set_known(Known::Date, date);
+    let length = reply.body.len() as u64;
+    let body = if length == 0 || head.status == 204 { Framing::Empty } else { Framing::Length(length) };
+    let named_length = (head.status != 204).then_some(length);
+    client.write_head(&head, ResponsePlan { body, keep_alive, named_length });
+    let mut sent = 0;
+    let mut deadline = Deadline::new();
+    deadline.after(write_idle);
+    poll_fn(|cx| {
+        while sent < reply.body.len() && body != Framing::Empty {
+            match client.poll_send(cx, &reply.body[sent..]) {
+                Poll::Ready(Ok(count)) => sent += count,
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(Failure::new(Fault::ClientGone, error))),
+                Poll::Pending => return poll_stalled(cx, &mut deadline),
+            }
+        }
+        client.finish_body(None);
+        match client.poll_flush(cx) {
+            Poll::Ready(outcome) => Poll::Ready(outcome.map_err(|error| Failure::new(Fault::ClientGone, error))),
+            Poll::Pending => poll_stalled(cx, &mut deadline),
+        }
+    })
+    .await?;
+    Ok(sent as u64)
+}
+
+fn poll_stalled(cx: &mut Context<'_>, deadline: &mut Deadline) -> Poll<Result<(), Failure>> {
+    deadline.poll_passed(cx).map(|()| Err(Failure::new(Fault::WriteTimeout, "the client took no byte in time")))
+}
+
+/// Takes what is already there of an unread request body; true when that was all of it.
+pub async fn take_rest(client: &mut Downstream) -> bool {
+    poll_fn(|cx| {
+        loop {
+            match client.poll_body(cx) {
+                Poll::Ready(Ok(Piece::Bytes)) => {
+                    let count = client.piece().len();
+                    client.take(count);
+                }
+                Poll::Ready(Ok(Piece::End)) => return Poll::Ready(true),
+                _ => return Poll::Ready(false),
+            }
+        }
+    })
+    .await
+}
+
+/// Ends a connection so that the client can read our last bytes: a reset would take them away.
+pub async fn linger(client: &mut Downstream) {
+    let mut deadline = Deadline::new();
+    deadline.after(DRAIN_TIME);
+    let mut shut = false;
+    poll_fn(|cx| {
+        if deadline.poll_passed(cx).is_ready() {
+            return Poll::Ready(());
+        }
+        if !shut {
+            match client.poll_shutdown(cx) {
+                Poll::Ready(Ok(())) => shut = true,
+                Poll::Ready(Err(_)) => return Poll::Ready(()),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+        client.poll_drain(cx, DRAINED)
+    })
+    .await;
+}
+
+/// What became of a response body.
+#[derive(Debug, Default)]
+pub struct Sent {
+    /// Body bytes that went to the client.
+    pub bytes: u64,
+    /// The whole response was written.
+    pub complete: bool,
+}
+
+/// Deadlines of a response body.
+#[derive(Clone, Copy, Debug)]
+pub struct Pace {
+    /// Between two pieces from the server.
+    pub server_idle: Duration,
+    /// For the client to take any byte.
+    pub client_idle: Duration,
+}
+
+/// Moves the body from server to client while the request's body may still be going the other way.
+pub struct Download<'a> {
+    pub upload: &'a mut Upload,
+    pub sent: Sent,
+    pub pace: Pace,
+    /// First bytes of the body that were looked at before they go on.
+    pub held: Vec<u8>,
+    pub held_sent: usize,
+    deadline: Deadline,
+    waits_for: WaitsFor,
+    upload_failed: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum WaitsFor {
+    Nothing,
+    Client,
+    Server,
+}
+
+impl<'a> Download<'a> {
+    pub fn new(upload: &'a mut Upload, pace: Pace) -> Self {
+        Self {
+            upload,
+            sent: Sent::default(),
+            pace,
+            held: Vec::new(),
+            held_sent: 0,
+            deadline: Deadline::new(),
+            waits_for: WaitsFor::Nothing,
+            upload_failed: false,
+        }
+    }
+
+    /// Reads up to `most` first bytes of the body into `held`, until `enough` says so or the body ends.
+    pub async fn hold(
+        &mut self,
+        server: &mut Upstream,
+        most: usize,
+        mut enough: impl FnMut(&[u8]) -> bool,
+    ) -> Result<(), Failure> {
+        self.deadline.after(self.pace.server_idle);
+        poll_fn(|cx| {
+            while self.held.len() < most && !enough(&self.held) {
+                match server.poll_body(cx) {
+                    Poll::Ready(Ok(Piece::Bytes)) => {
+                        let count = server.piece().len().min(most - self.held.len());
+                        self.held.extend_from_slice(&server.piece()[..count]);
+                        server.take(count);
+                    }
+                    Poll::Ready(Ok(Piece::End)) => break,
+                    Poll::Ready(Err(error)) => return Poll::Ready(Err(explain(error))),
+                    Poll::Pending if self.deadline.poll_passed(cx).is_ready() => {
+                        return Poll::Ready(Err(Failure::new(Fault::ServerBodyTimeout, "the body stopped in time")));
+                    }
+                    Poll::Pending => return Poll::Pending,
+                }
+            }
+            Poll::Ready(Ok(()))
+        })
+        .await
+    }
+
+    /// Moves all of it.
+    pub async fn run(&mut self, client: &mut Downstream, server: &mut Upstream) -> Result<(), Failure> {
+        poll_fn(|cx| self.poll(cx, client, server)).await
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>, client: &mut Downstream, server: &mut Upstream) -> Poll<Result<(), Failure>> {
+        self.poll_upload(cx, client, server)?;
+        loop {
+            if self.held_sent < self.held.len() {
+                match client.poll_send(cx, &self.held[self.held_sent..]) {
+                    Poll::Ready(Ok(count)) => {
+                        self.held_sent += count;
+                        self.sent.bytes += count as u64;
+                        continue;
+                    }
+                    Poll::Ready(Err(error)) => return gone(error),
+                    Poll::Pending => return self.wait(cx, WaitsFor::Client),
+                }
+            }
+            match server.poll_body(cx) {
+                Poll::Ready(Ok(Piece::Bytes)) => match server.poll_forward(cx, client) {
+                    Poll::Ready(Ok(count)) => {
+                        self.sent.bytes += count as u64;
+                        self.waits_for = WaitsFor::Nothing;
+                    }
+                    Poll::Ready(Err(error)) => return gone(error),
+                    Poll::Pending => return self.wait(cx, WaitsFor::Client),
+                },
+                Poll::Ready(Ok(Piece::End)) => return self.poll_finish(cx, client, server),
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(explain(error))),
+                Poll::Pending => {
+                    match client.poll_flush(cx) {
+                        Poll::Ready(Ok(())) => {}
+                        Poll::Ready(Err(error)) => return gone(error),
+                        Poll::Pending => return self.wait(cx, WaitsFor::Client),
+                    }
+                    if self.upload.is_over()
+                        && let Poll::Ready(Err(error)) = client.poll_gone(cx)
+                    {
+                        return gone(error);
+                    }
+                    return self.wait(cx, WaitsFor::Server);
+                }
+            }
+        }
+    }
+
+    /// The request's body goes on while the server still reads it; its failure ends only itself, unless the client is gone.
+    fn poll_upload(&mut self, cx: &mut Context<'_>, client: &mut Downstream, server: &mut Upstream) -> Result<(), Failure> {
+        if self.upload_failed || self.upload.is_over() {
+            return Ok(());
+        }
+        match self.upload.poll(cx, client, server) {
+            Poll::Ready(Err(failure)) if failure.fault == Fault::ClientGone => Err(failure),
+            Poll::Ready(Err(_)) => {
+                self.upload_failed = true;
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn poll_finish(&mut self, cx: &mut Context<'_>, client: &mut Downstream, server: &mut Upstream) -> Poll<Result<(), Failure>> {
+        if !self.sent.complete {
+            let trailers = if client.takes_chunked() { server.trailers() } else { None };
+            if !client.finish_body(trailers) {
+                return Poll::Ready(Err(Failure::new(Fault::ResponseTruncated, "the body is shorter than its length")));
+            }
+            self.sent.complete = true;
+        }
+        match client.poll_flush(cx) {
+            Poll::Ready(Ok(())) => Poll::Ready(Ok(())),
+            Poll::Ready(Err(error)) => gone(error),
+            Poll::Pending => self.wait(cx, WaitsFor::Client),
+        }
+    }
+
+    fn wait(&mut self, cx: &mut Context<'_>, side: WaitsFor) -> Poll<Result<(), Failure>> {
+        if self.waits_for != side {
+            self.waits_for = side;
+            self.deadline.after(if side == WaitsFor::Client { self.pace.client_idle } else { self.pace.server_idle });
+        }
+        self.deadline.poll_passed(cx).map(|()| {
+            Err(match side {
+                WaitsFor::Client => Failure::new(Fault::WriteTimeout, "the client took no byte in time"),
+                _ => Failure::new(Fault::ServerBodyTimeout, "the server sent no more of the body in time"),
+            })
+        })
+    }
+}
+
+fn gone(error: std::io::Error) -> Poll<Result<(), Failure>> {
+    Poll::Ready(Err(Failure::new(Fault::ClientGone, error)))
+}
+
+fn explain(error: ReadBodyError) -> Failure {
+    let fault = match error {
+        ReadBodyError::Malformed(_) => Fault::BadResponse,
+        _ => Fault::ResponseTruncated,
+    };
+    Failure::new(fault, error)
+}

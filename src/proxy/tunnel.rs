@@ -1,0 +1,230 @@
+//! An upgraded connection: bytes both ways, frame boundaries followed, a gentle end.
+//!
+//! ```text
+//! Open --draining: after its own short delay--> Leaving --at a frame boundary--> Closing: Close 1001 to the client
+//! Closing --the client's end, or 5 s--> over        Open --both ended, one failed, silent too long--> over
+//! ```
+
+use std::future::{Future, poll_fn};
+use std::io;
+use std::pin::{Pin, pin};
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tokio::io::AsyncWrite;
+
+use super::engine::Engine;
+use super::fault::Failure;
+use crate::net::buffer::BLOCK;
+use crate::net::{Buffer, Deadline, Stream};
+use crate::observe::Fault;
+use crate::wire::h1::Connection;
+use crate::wire::websocket::{Follower, GOING_AWAY, close_frame};
+
+/// How long a client may take to answer our Close.
+const CLOSING_TIME: Duration = Duration::from_secs(5);
+/// Goodbyes per second when many tunnels end at once, so that their clients do not all come back in one moment.
+const GOODBYES_PER_SECOND: u64 = 400;
+/// The last goodbye is said no later than this.
+const LAST_GOODBYE: Duration = Duration::from_secs(10);
+
+/// Two streams joined.
+pub struct Tunnel {
+    client: Side,
+    server: Side,
+    idle: Duration,
+    is_websocket: bool,
+    stage: Stage,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    Open,
+    Leaving,
+    Closing,
+}
+
+/// One end: what was read from it and not yet written to the other.
+struct Side {
+    stream: Stream,
+    inbound: Buffer,
+    follower: Follower,
+    ended: bool,
+    /// The other side was told of the end.
+    passed_on: bool,
+    moved: u64,
+}
+
+/// How far bytes are moved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Until {
+    End,
+    /// The next place between two frames.
+    Boundary,
+}
+
+/// What went through.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Moved {
+    pub from_client: u64,
+    pub from_server: u64,
+}
+
+impl Side {
+    fn new(connection: Connection) -> Self {
+        let (stream, inbound) = connection.into_tunnel();
+        let follower = Follower::default();
+        Self { stream, inbound, follower, ended: false, passed_on: false, moved: 0 }
+    }
+
+    fn is_over(&self) -> bool {
+        self.ended && self.passed_on
+    }
+}
+
+impl Tunnel {
+    /// Joins two connections; the 101 is with the client already.
+    pub fn new(client: Connection, server: Connection, idle: Duration, is_websocket: bool) -> Self {
+        let (client, server) = (Side::new(client), Side::new(server));
+        Self { client, server, idle, is_websocket, stage: Stage::Open }
+    }
+
+    /// Pumps until both sides are done.
+    pub async fn run(mut self, engine: &Engine) -> (Moved, Result<(), Failure>) {
+        engine.process.tunnels.fetch_add(1, Ordering::Relaxed);
+        let mut drained = pin!(engine.drained());
+        let mut deadline = Deadline::new();
+        deadline.after(self.idle);
+        let mut noted = 0;
+        let mut leaving = false;
+        let outcome = poll_fn(|cx| {
+            if !leaving && drained.as_mut().poll(cx).is_ready() {
+                leaving = true;
+                deadline.after(goodbye_delay(engine));
+            }
+            loop {
+                if let Poll::Ready(outcome) = self.poll_both(cx) {
+                    return Poll::Ready(outcome);
+                }
+                let moved = self.client.moved + self.server.moved;
+                if moved != noted && !leaving {
+                    noted = moved;
+                    deadline.after(self.idle);
+                }
+                ready!(deadline.poll_passed(cx));
+                match self.stage {
+                    Stage::Open if leaving && self.is_websocket => {
+                        self.stage = Stage::Leaving;
+                        deadline.after(CLOSING_TIME);
+                    }
+                    Stage::Open if leaving => return Poll::Ready(Err(Fault::DrainTimeout.into())),
+                    Stage::Open => {
+                        let failure = Failure::new(Fault::TunnelIdle, "no byte in either direction");
+                        return Poll::Ready(Err(failure));
+                    }
+                    Stage::Leaving | Stage::Closing => return Poll::Ready(Ok(())),
+                }
+            }
+        })
+        .await;
+        engine.process.tunnels.fetch_sub(1, Ordering::Relaxed);
+        (Moved { from_client: self.client.moved, from_server: self.server.moved }, outcome)
+    }
+
+    fn poll_both(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
+        let up = poll_pump(cx, &mut self.client, &mut self.server, Until::End);
+        if let Poll::Ready(Err(error)) = up {
+            return Poll::Ready(Err(Failure::new(Fault::ClientGone, error)));
+        }
+        if let Err(error) = self.poll_down(cx) {
+            return Poll::Ready(Err(Failure::new(Fault::ServerReset, error)));
+        }
+        let over = match self.stage {
+            Stage::Closing => self.client.ended || self.server.ended,
+            _ => self.client.is_over() && self.server.is_over(),
+        };
+        if over { Poll::Ready(Ok(())) } else { Poll::Pending }
+    }
+
+    /// From the server to the client, up to the boundary where the goodbye is put in.
+    fn poll_down(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        if self.stage == Stage::Leaving {
+            let _ = poll_pump(cx, &mut self.server, &mut self.client, Until::Boundary)?;
+            if self.server.follower.is_at_boundary() {
+                // Four bytes on an open connection: they fit, or the client has not read for long.
+                let _ = Pin::new(&mut self.client.stream).poll_write(cx, &close_frame(GOING_AWAY))?;
+                let _ = Pin::new(&mut self.client.stream).poll_flush(cx)?;
+                self.stage = Stage::Closing;
+            }
+        }
+        if self.stage == Stage::Closing {
+            return self.drop_from_server(cx);
+        }
+        let _ = poll_pump(cx, &mut self.server, &mut self.client, Until::End)?;
+        Ok(())
+    }
+
+    /// Nothing may follow a Close frame; the server is read on so that it can end.
+    fn drop_from_server(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        let server = &mut self.server;
+        while !server.ended {
+            server.inbound.consume(server.inbound.len());
+            match server.inbound.poll_fill(cx, &mut server.stream, BLOCK) {
+                Poll::Ready(count) => server.ended = count? == 0,
+                Poll::Pending => break,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Moves bytes one way until one side has no more to give or to take; ready when the end was passed on.
+fn poll_pump(cx: &mut Context<'_>, from: &mut Side, to: &mut Side, until: Until) -> Poll<io::Result<()>> {
+    loop {
+        let bytes = from.inbound.bytes();
+        if !bytes.is_empty() {
+            let most = match until {
+                Until::End => bytes.len(),
+                Until::Boundary => from.follower.until_boundary(bytes).unwrap_or(bytes.len()),
+            };
+            if most == 0 {
+                return Poll::Pending;
+            }
+            let count = ready!(Pin::new(&mut to.stream).poll_write(cx, &bytes[..most]))?;
+            if count == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            from.follower.follow(&bytes[..count]);
+            from.inbound.consume(count);
+            from.moved += count as u64;
+            continue;
+        }
+        if from.ended {
+            if !from.passed_on {
+                ready!(Pin::new(&mut to.stream).poll_flush(cx))?;
+                // The other side may be gone already, which ends this direction just as well.
+                let _ = ready!(Pin::new(&mut to.stream).poll_shutdown(cx));
+                from.passed_on = true;
+            }
+            return Poll::Ready(Ok(()));
+        }
+        if until == Until::Boundary && from.follower.is_at_boundary() {
+            return Poll::Pending;
+        }
+        match from.inbound.poll_fill(cx, &mut from.stream, BLOCK) {
+            Poll::Ready(count) => from.ended = count? == 0,
+            Poll::Pending => {
+                let _ = Pin::new(&mut to.stream).poll_flush(cx)?;
+                return Poll::Pending;
+            }
+        }
+    }
+}
+
+/// Spreads the goodbyes of all open tunnels over time.
+fn goodbye_delay(engine: &Engine) -> Duration {
+    let open = u64::from(engine.process.tunnels.load(Ordering::Relaxed));
+    let spread = (open * 1000 / GOODBYES_PER_SECOND).max(1);
+    Duration::from_millis(engine.random() % spread).min(LAST_GOODBYE)
+}

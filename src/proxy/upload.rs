@@ -1,0 +1,182 @@
+//! A request's body on its way to the server, while the answer is awaited or already flowing.
+
+use std::io;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use crate::net::Deadline;
+use crate::observe::Fault;
+use crate::wire::body::{Piece, ReadBodyError};
+use crate::wire::{Downstream, Upstream};
+
+use super::fault::Failure;
+
+/// Bodies up to this size can be sent a second time.
+pub const REPLAYABLE: usize = 64 * 1024;
+
+/// The body of one exchange over all its attempts.
+#[derive(Debug)]
+pub struct Upload {
+    state: State,
+    /// What was sent so far, while it is short enough to be sent again; `None` when it cannot be.
+    replay: Option<Vec<u8>>,
+    /// Bytes of `replay` that the current server has.
+    replayed: usize,
+    /// Body bytes that came from the client.
+    pub received: u64,
+    deadline: Deadline,
+    waits_for: WaitsFor,
+    client_idle: Duration,
+    server_idle: Duration,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum State {
+    Sending,
+    /// All is handed over; bytes may wait in the server's connection.
+    Flushing,
+    Done,
+    /// The server takes no more; its answer may still come.
+    Refused,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum WaitsFor {
+    Nothing,
+    Client,
+    Server,
+}
+
+impl Upload {
+    /// `keep` says that the request may be sent a second time.
+    pub fn new(keep: bool, client_idle: Duration, server_idle: Duration) -> Self {
+        Self {
+            state: State::Sending,
+            replay: keep.then(Vec::new),
+            replayed: 0,
+            received: 0,
+            deadline: Deadline::new(),
+            waits_for: WaitsFor::Nothing,
+            client_idle,
+            server_idle,
+        }
+    }
+
+    /// Begins anew with another server.
+    pub fn restart(&mut self) {
+        self.state = State::Sending;
+        self.replayed = 0;
+        self.waits_for = WaitsFor::Nothing;
+    }
+
+    /// Whether the whole body so far can be sent again.
+    pub fn is_replayable(&self) -> bool {
+        self.replay.is_some() || self.received == 0
+    }
+
+    /// Nothing is left to do for it.
+    pub fn is_over(&self) -> bool {
+        matches!(self.state, State::Done | State::Refused)
+    }
+
+    /// The server has all of it.
+    pub fn is_complete(&self) -> bool {
+        self.state == State::Done
+    }
+
+    /// Moves bytes as far as they go; ready when nothing is left to do, or when the client failed.
+    pub fn poll(&mut self, cx: &mut Context<'_>, client: &mut Downstream, server: &mut Upstream) -> Poll<Result<(), Failure>> {
+        loop {
+            match self.state {
+                State::Done | State::Refused => return Poll::Ready(Ok(())),
+                State::Flushing => match server.poll_flush(cx) {
+                    Poll::Ready(Ok(())) => self.state = State::Done,
+                    Poll::Ready(Err(_)) => self.state = State::Refused,
+                    Poll::Pending => return self.wait(cx, WaitsFor::Server),
+                },
+                State::Sending if self.has_replay_left() => match self.poll_replay(cx, server) {
+                    Poll::Ready(Ok(())) => {}
+                    Poll::Ready(Err(_)) => self.state = State::Refused,
+                    Poll::Pending => return self.wait(cx, WaitsFor::Server),
+                },
+                State::Sending => match client.poll_body(cx) {
+                    Poll::Ready(Ok(Piece::Bytes)) => match self.poll_forward(cx, client, server) {
+                        Poll::Ready(Ok(())) => {}
+                        Poll::Ready(Err(_)) => self.state = State::Refused,
+                        Poll::Pending => return self.wait(cx, WaitsFor::Server),
+                    },
+                    Poll::Ready(Ok(Piece::End)) => {
+                        server.finish_body(client.trailers());
+                        self.state = State::Flushing;
+                    }
+                    Poll::Ready(Err(error)) => return Poll::Ready(Err(explain(error))),
+                    Poll::Pending => match server.poll_flush(cx) {
+                        Poll::Ready(Ok(())) => return self.wait(cx, WaitsFor::Client),
+                        Poll::Ready(Err(_)) => self.state = State::Refused,
+                        Poll::Pending => return self.wait(cx, WaitsFor::Server),
+                    },
+                },
+            }
+        }
+    }
+
+    fn has_replay_left(&self) -> bool {
+        self.replay.as_ref().is_some_and(|replay| self.replayed < replay.len())
+    }
+
+    fn poll_replay(&mut self, cx: &mut Context<'_>, server: &mut Upstream) -> Poll<io::Result<()>> {
+        let replay = self.replay.as_deref().unwrap_or_default();
+        let sent = std::task::ready!(server.poll_send(cx, &replay[self.replayed..]))?;
+        self.replayed += sent;
+        self.waits_for = WaitsFor::Nothing;
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_forward(&mut self, cx: &mut Context<'_>, client: &mut Downstream, server: &mut Upstream) -> Poll<io::Result<()>> {
+        let piece = client.piece();
+        let before = self.replay.as_ref().map_or(0, Vec::len);
+        match &mut self.replay {
+            Some(replay) if replay.len() + piece.len() <= REPLAYABLE => replay.extend_from_slice(piece),
+            replay => *replay = None,
+        }
+        let sent = client.poll_forward(cx, server);
+        let count = match &sent {
+            Poll::Ready(Ok(count)) => *count,
+            _ => 0,
+        };
+        if let Some(replay) = &mut self.replay {
+            replay.truncate(before + count);
+            self.replayed = replay.len();
+        }
+        self.received += count as u64;
+        std::task::ready!(sent)?;
+        self.waits_for = WaitsFor::Nothing;
+        Poll::Ready(Ok(()))
+    }
+
+    /// Waits for one side, no longer than that side may take.
+    fn wait(&mut self, cx: &mut Context<'_>, side: WaitsFor) -> Poll<Result<(), Failure>> {
+        if self.waits_for != side {
+            self.waits_for = side;
+            self.deadline.after(if side == WaitsFor::Client { self.client_idle } else { self.server_idle });
+        }
+        match self.deadline.poll_passed(cx) {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(()) if side == WaitsFor::Client => {
+                Poll::Ready(Err(Failure::new(Fault::BodyTimeout, "the client sent no more of the body in time")))
+            }
+            Poll::Ready(()) => {
+                Poll::Ready(Err(Failure::new(Fault::ResponseTimeout, "the server took no more of the body in time")))
+            }
+        }
+    }
+}
+
+/// What is wrong with a request's body.
+pub fn explain(error: ReadBodyError) -> Failure {
+    match error {
+        ReadBodyError::Malformed(_) => Failure::new(Fault::BadRequest, error),
+        ReadBodyError::TooLarge => Failure::new(Fault::BodyTooLarge, error),
+        ReadBodyError::Io(_) | ReadBodyError::Truncated => Failure::new(Fault::ClientGone, error),
+    }
+}

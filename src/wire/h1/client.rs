@@ -1,0 +1,133 @@
+//! A connection to a server: requests go out, responses come in.
+
+use std::future::{Future, poll_fn};
+use std::io;
+use std::ops::{Deref, DerefMut};
+use std::pin::pin;
+use std::task::{Context, Poll, Waker, ready};
+
+use super::connection::Connection;
+use super::parse::{ParseHeadError, RESPONSE_LIMITS, find_end};
+use super::response::{self, ResponseFraming};
+use crate::net::Stream;
+use crate::wire::body::Framing;
+use crate::wire::head::{Head, Method};
+
+/// Why no response could be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadResponseError {
+    #[error("connection failed before the response: {0}")]
+    Io(#[from] io::Error),
+    #[error("connection ended before the response")]
+    Ended,
+    #[error("connection ended inside the response head")]
+    Truncated,
+    #[error("bad response: {0}")]
+    Parse(#[from] ParseHeadError),
+}
+
+/// A connection to a server.
+#[derive(Debug)]
+pub struct ClientConnection {
+    connection: Connection,
+    scanned: usize,
+    method: Method,
+    pub response: ResponseFraming,
+}
+
+impl ClientConnection {
+    pub fn new(stream: Stream) -> Self {
+        Self {
+            connection: Connection::new(stream),
+            scanned: 0,
+            method: Method::Get,
+            response: ResponseFraming::default(),
+        }
+    }
+
+    /// Puts a request head into the outbound bytes. `upgrade` names the protocol that is asked for.
+    pub fn write_head(&mut self, head: &Head, body: Framing, upgrade: Option<&[u8]>) {
+        self.method = head.method();
+        self.scanned = 0;
+        for piece in [head.method_text().as_bytes(), b" ", head.target(), b" HTTP/1.1\r\n"] {
+            self.outbound.push(piece);
+        }
+        for field in head.iter() {
+            self.outbound.push_field(field.name, field.value);
+        }
+        match body {
+            Framing::Length(length) => self.write_length(length),
+            Framing::Chunked => self.outbound.push_field("Transfer-Encoding", b"chunked"),
+            // A method that is expected to have a body says that there is none (RFC 9110 section 8.6).
+            Framing::Empty if matches!(self.method, Method::Post | Method::Put | Method::Patch) => self.write_length(0),
+            Framing::Empty | Framing::Close => {}
+        }
+        if let Some(protocol) = upgrade {
+            self.outbound.push_field("Connection", b"Upgrade");
+            self.outbound.push_field("Upgrade", protocol);
+        }
+        self.outbound.push(b"\r\n");
+        self.outbound.begin_body(body);
+    }
+
+    /// Reads the next head, informational or final.
+    pub fn poll_head(&mut self, cx: &mut Context<'_>, head: &mut Head) -> Poll<Result<(), ReadResponseError>> {
+        loop {
+            if let Some(end) = find_end(self.connection.inbound.bytes(), &mut self.scanned)? {
+                self.response = response::parse(&self.connection.inbound.bytes()[..end], self.method, head)?;
+                self.inbound.consume(end);
+                self.scanned = 0;
+                let body = self.response.body;
+                self.connection.begin_incoming(if head.status < 200 { Framing::Empty } else { body }, u64::MAX);
+                return Poll::Ready(Ok(()));
+            }
+            if self.inbound.len() >= RESPONSE_LIMITS.head {
+                return Poll::Ready(Err(ParseHeadError::TooLarge.into()));
+            }
+            if self.ended {
+                let begun = !self.inbound.is_empty();
+                return Poll::Ready(Err(if begun { ReadResponseError::Truncated } else { ReadResponseError::Ended }));
+            }
+            ready!(self.connection.poll_fill(cx, RESPONSE_LIMITS.head))?;
+        }
+    }
+
+    /// Whether an idle connection is still good: open, and silent. Costs no system call while it is.
+    pub fn is_reusable(&mut self) -> bool {
+        if !self.inbound.is_empty() {
+            return false;
+        }
+        // Without the scheduler's budget, whose end would look like silence.
+        let probe = tokio::task::unconstrained(poll_fn(|cx| self.connection.poll_fill(cx, 1)));
+        let mut cx = Context::from_waker(Waker::noop());
+        // An end, an error or a byte that nobody asked for: all make it useless.
+        pin!(probe).poll(&mut cx).is_pending()
+    }
+
+    /// Whether another request can follow on this connection once this exchange is over.
+    pub fn is_clean(&self) -> bool {
+        self.response.keep_alive && self.is_body_done() && self.inbound.is_empty() && self.is_flushed() && !self.ended
+    }
+
+    pub fn into_connection(self) -> Connection {
+        self.connection
+    }
+
+    fn write_length(&mut self, length: u64) {
+        let mut digits = itoa::Buffer::new();
+        self.outbound.push_field("Content-Length", digits.format(length).as_bytes());
+    }
+}
+
+impl Deref for ClientConnection {
+    type Target = Connection;
+    fn deref(&self) -> &Connection {
+        &self.connection
+    }
+}
+
+impl DerefMut for ClientConnection {
+    fn deref_mut(&mut self) -> &mut Connection {
+        &mut self.connection
+    }
+}

@@ -1,0 +1,244 @@
+//! What both ends of HTTP/1.1 share: a stream, the body being read from it and the bytes going out.
+//!
+//! Everything is polled, never split: one task drives both directions of an exchange, so a connection
+//! needs no lock and no second owner.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use tokio::io::AsyncWrite;
+
+use super::chunk::{Decoder, Step};
+use super::outbound::Outbound;
+use crate::net::buffer::{BLOCK, Buffer};
+use crate::net::Stream;
+use crate::wire::body::{Framing, Piece, ReadBodyError};
+use crate::wire::head::Head;
+
+/// The body being read.
+#[derive(Debug, Default)]
+enum Incoming {
+    #[default]
+    Done,
+    Length(u64),
+    Chunked(Box<Decoder>),
+    Close,
+}
+
+/// A connection that speaks HTTP/1.1.
+#[derive(Debug)]
+pub struct Connection {
+    pub stream: Stream,
+    pub(super) inbound: Buffer,
+    pub(super) outbound: Outbound,
+    incoming: Incoming,
+    /// Bytes at the front of `inbound` that belong to the body.
+    available: usize,
+    trailers: Option<Box<Head>>,
+    /// Body bytes taken of the current message.
+    body_read: u64,
+    /// Most body bytes that the current message may have.
+    body_limit: u64,
+    /// The other end has sent its last byte.
+    pub(super) ended: bool,
+    /// Bytes read from the stream since the connection began.
+    pub read: u64,
+}
+
+impl Connection {
+    pub fn new(stream: Stream) -> Self {
+        Self {
+            stream,
+            inbound: Buffer::new(),
+            outbound: Outbound::default(),
+            incoming: Incoming::Done,
+            available: 0,
+            trailers: None,
+            body_read: 0,
+            body_limit: u64::MAX,
+            ended: false,
+            read: 0,
+        }
+    }
+
+    /// Bytes written since the connection began.
+    pub fn written(&self) -> u64 {
+        self.outbound.written
+    }
+
+    /// Prepares to read the body of a message whose head was just taken.
+    pub(super) fn begin_incoming(&mut self, framing: Framing, limit: u64) {
+        self.incoming = match framing {
+            Framing::Empty => Incoming::Done,
+            Framing::Length(length) => Incoming::Length(length),
+            Framing::Chunked => Incoming::Chunked(Box::default()),
+            Framing::Close => Incoming::Close,
+        };
+        (self.available, self.body_read, self.body_limit) = (0, 0, limit);
+        self.trailers = None;
+    }
+
+    /// Whether the incoming body was read to its end.
+    pub fn is_body_done(&self) -> bool {
+        matches!(self.incoming, Incoming::Done)
+    }
+
+    /// Body bytes taken so far of the current message.
+    pub fn body_read(&self) -> u64 {
+        self.body_read
+    }
+
+    /// Trailer fields; there after `Piece::End`.
+    pub fn trailers(&self) -> Option<&Head> {
+        self.trailers.as_deref()
+    }
+
+    /// Waits for bytes of the body, or for its end.
+    pub fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Result<Piece, ReadBodyError>> {
+        loop {
+            if self.body_read + self.available as u64 > self.body_limit {
+                return Poll::Ready(Err(ReadBodyError::TooLarge));
+            }
+            if self.available > 0 {
+                return Poll::Ready(Ok(Piece::Bytes));
+            }
+            let wanted = match &mut self.incoming {
+                Incoming::Done => return Poll::Ready(Ok(Piece::End)),
+                Incoming::Length(0) => {
+                    self.incoming = Incoming::Done;
+                    continue;
+                }
+                Incoming::Length(left) if !self.inbound.is_empty() => {
+                    self.available = self.inbound.len().min(usize::try_from(*left).unwrap_or(usize::MAX));
+                    continue;
+                }
+                Incoming::Close if !self.inbound.is_empty() => {
+                    self.available = self.inbound.len();
+                    continue;
+                }
+                Incoming::Length(left) => usize::try_from(*left).unwrap_or(usize::MAX).min(BLOCK),
+                Incoming::Close => BLOCK,
+                Incoming::Chunked(decoder) => match decoder.step(self.inbound.bytes(), &mut self.trailers)? {
+                    Step::Bytes(count) => {
+                        self.available = count;
+                        continue;
+                    }
+                    Step::Skip(count) => {
+                        self.inbound.consume(count);
+                        continue;
+                    }
+                    Step::End(count) => {
+                        self.inbound.consume(count);
+                        self.incoming = Incoming::Done;
+                        continue;
+                    }
+                    Step::More(room) => room.clamp(BLOCK / 4, BLOCK),
+                },
+            };
+            match ready!(self.poll_fill(cx, wanted))? {
+                0 if matches!(self.incoming, Incoming::Close) => self.incoming = Incoming::Done,
+                0 => return Poll::Ready(Err(ReadBodyError::Truncated)),
+                _ => {}
+            }
+        }
+    }
+
+    /// The bytes that `poll_body` announced.
+    pub fn piece(&self) -> &[u8] {
+        &self.inbound.bytes()[..self.available]
+    }
+
+    /// Takes `count` of the announced bytes.
+    pub fn take(&mut self, count: usize) {
+        let count = count.min(self.available);
+        self.inbound.consume(count);
+        self.available -= count;
+        self.body_read += count as u64;
+        match &mut self.incoming {
+            Incoming::Length(left) => *left -= count as u64,
+            Incoming::Chunked(decoder) => decoder.take(count),
+            Incoming::Done | Incoming::Close => {}
+        }
+    }
+
+    /// Sends the announced bytes of this connection's body on by `to`. Says how many went.
+    pub fn poll_forward(&mut self, cx: &mut Context<'_>, to: &mut Connection) -> Poll<io::Result<usize>> {
+        let piece = &self.inbound.bytes()[..self.available];
+        let count = ready!(to.outbound.poll_send(cx, &mut to.stream, piece))?;
+        self.take(count);
+        Poll::Ready(Ok(count))
+    }
+
+    /// Sends bytes of a body that was begun.
+    pub fn poll_send(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.outbound.poll_send(cx, &mut self.stream, bytes)
+    }
+
+    /// Ends the outgoing body; false when announced bytes are missing, so that the connection must be closed.
+    pub fn finish_body(&mut self, trailers: Option<&Head>) -> bool {
+        self.outbound.finish_body(trailers)
+    }
+
+    pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.outbound.poll_flush(cx, &mut self.stream)
+    }
+
+    pub fn is_flushed(&self) -> bool {
+        self.outbound.is_empty()
+    }
+
+    /// Ends the outgoing direction after what waits.
+    pub fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_flush(cx))?;
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+
+    /// Reads on into the buffer up to `limit` bytes in it; 0 is the end, or a full buffer.
+    pub(super) fn poll_fill(&mut self, cx: &mut Context<'_>, limit: usize) -> Poll<io::Result<usize>> {
+        let count = ready!(self.inbound.poll_fill(cx, &mut self.stream, limit))?;
+        self.read += count as u64;
+        if count == 0 && self.inbound.len() < limit {
+            self.ended = true;
+        }
+        Poll::Ready(Ok(count))
+    }
+
+    /// Watches for the other end to go while nothing is awaited from it: ready with its end or its error.
+    ///
+    /// What it sends early (a pipelined request) is kept, up to one block; then it is watched no longer.
+    pub fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        loop {
+            if self.ended {
+                return Poll::Ready(Ok(()));
+            }
+            if self.inbound.len() >= BLOCK {
+                return Poll::Pending;
+            }
+            ready!(self.poll_fill(cx, BLOCK))?;
+        }
+    }
+
+    /// Reads and drops what still comes, so that the other end sees our last bytes and not a reset.
+    pub fn poll_drain(&mut self, cx: &mut Context<'_>, most: u64) -> Poll<()> {
+        let start = self.read;
+        loop {
+            let held = self.inbound.len();
+            self.inbound.consume(held);
+            match ready!(self.poll_fill(cx, BLOCK)) {
+                Ok(count) if count > 0 && self.read - start < most => {}
+                _ => return Poll::Ready(()),
+            }
+        }
+    }
+
+    /// Bytes that were read beyond the current message.
+    pub fn surplus(&self) -> &[u8] {
+        &self.inbound.bytes()[self.available..]
+    }
+
+    /// Takes the connection apart for a tunnel: the stream, and the bytes already read.
+    pub fn into_tunnel(self) -> (Stream, Buffer) {
+        (self.stream, self.inbound)
+    }
+}

@@ -1,0 +1,149 @@
+//! What heads of requests and responses have in common: where they end, and their fields.
+//!
+//! httparse does the reading of lines; the rules it leaves open are closed here and in `request`, `response`.
+
+use std::mem::MaybeUninit;
+
+use memchr::memchr;
+
+use crate::wire::head::{Head, Known};
+
+/// Limits on one head.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Bytes of the whole head.
+    pub head: usize,
+    /// Number of fields.
+    pub fields: usize,
+    /// Bytes of the request target.
+    pub target: usize,
+}
+
+/// Limits on what a server may answer with.
+pub const RESPONSE_LIMITS: Limits = Limits { head: 64 * 1024, fields: 256, target: 0 };
+
+/// Fields that are parsed without an allocation.
+const FIELDS_ON_STACK: usize = 128;
+
+/// Why a head is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ParseHeadError {
+    #[error("malformed head: {0}")]
+    Malformed(&'static str),
+    #[error("head is larger than its limit")]
+    TooLarge,
+    #[error("head has more fields than its limit")]
+    TooManyFields,
+    #[error("request target is longer than its limit")]
+    TargetTooLong,
+    #[error("HTTP version is not 1.0 or 1.1")]
+    Version,
+    #[error("transfer coding is not known")]
+    TransferCoding,
+    #[error("expectation is not known")]
+    Expectation,
+    #[error("CONNECT is not served here")]
+    Connect,
+}
+
+/// Finds the end of a head in `bytes`; `scanned` remembers how far earlier calls came.
+///
+/// Lines end in CRLF alone. A bare LF is taken for a line end by some parsers and not by others, so it is refused
+/// (RFC 9112 section 2.2 leaves the choice).
+pub fn find_end(bytes: &[u8], scanned: &mut usize) -> Result<Option<usize>, ParseHeadError> {
+    while let Some(offset) = bytes.get(*scanned..).and_then(|rest| memchr(b'\n', rest)) {
+        let at = *scanned + offset;
+        if at == 0 || bytes[at - 1] != b'\r' {
+            return Err(ParseHeadError::Malformed("a line ends in LF without CR"));
+        }
+        *scanned = at + 1;
+        if at == 1 || (at > 2 && bytes[at - 2] == b'\n') {
+            return Ok(Some(at + 1));
+        }
+    }
+    *scanned = bytes.len();
+    Ok(None)
+}
+
+/// Room for the fields that httparse finds: on the stack for usual limits.
+pub fn with_field_room<'bytes, T>(
+    fields: usize,
+    parse: impl FnOnce(&mut [MaybeUninit<httparse::Header<'bytes>>]) -> T,
+) -> T {
+    if fields <= FIELDS_ON_STACK {
+        parse(&mut [const { MaybeUninit::uninit() }; FIELDS_ON_STACK][..fields])
+    } else {
+        parse(&mut vec![MaybeUninit::uninit(); fields])
+    }
+}
+
+/// Copies the fields of a parsed head.
+pub fn copy_fields(fields: &[httparse::Header<'_>], head: &mut Head) -> Result<(), ParseHeadError> {
+    for field in fields {
+        // httparse keeps white space at the end of a value in some versions.
+        let value = field.value.trim_ascii_end();
+        if value.iter().any(|byte| matches!(byte, b'\0' | b'\r' | b'\n')) {
+            return Err(ParseHeadError::Malformed("a field value has a control byte"));
+        }
+        head.add(field.name, value);
+    }
+    Ok(())
+}
+
+/// What httparse's errors mean here.
+pub fn explain(error: httparse::Error) -> ParseHeadError {
+    use httparse::Error;
+    match error {
+        Error::TooManyHeaders => ParseHeadError::TooManyFields,
+        Error::Version => ParseHeadError::Version,
+        Error::HeaderName => ParseHeadError::Malformed("a field name is not a token followed by a colon"),
+        Error::HeaderValue => ParseHeadError::Malformed("a field value has a control byte"),
+        Error::NewLine => ParseHeadError::Malformed("a line does not end in CRLF"),
+        Error::Status => ParseHeadError::Malformed("the status is not three digits"),
+        Error::Token => ParseHeadError::Malformed("the first line is not method, target and version"),
+    }
+}
+
+/// The one Content-Length of a message: `None` without the field.
+///
+/// Digits alone (RFC 9110 section 8.6), in a single field: lists and repetitions are refused even when they agree.
+pub fn content_length(head: &Head) -> Result<Option<u64>, ParseHeadError> {
+    let mut values = head.all(Known::ContentLength);
+    let Some(value) = values.next() else { return Ok(None) };
+    if values.next().is_some() {
+        return Err(ParseHeadError::Malformed("Content-Length stands twice"));
+    }
+    if value.is_empty() || !value.iter().all(u8::is_ascii_digit) {
+        return Err(ParseHeadError::Malformed("Content-Length is not a number"));
+    }
+    let text = std::str::from_utf8(value).unwrap_or_default();
+    // i64 is the most that servers in other languages can count to.
+    match text.parse::<u64>() {
+        Ok(length) if length <= i64::MAX as u64 => Ok(Some(length)),
+        _ => Err(ParseHeadError::Malformed("Content-Length is too large")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_end_is_found_wherever_the_bytes_are_cut() {
+        let head = b"GET / HTTP/1.1\r\nHost: a\r\n\r\nrest";
+        for cut in 0..head.len() {
+            let mut scanned = 0;
+            let early = find_end(&head[..cut], &mut scanned).unwrap();
+            assert_eq!(early.is_some(), cut >= head.len() - 4, "{cut}");
+            if early.is_none() {
+                assert_eq!(find_end(head, &mut scanned).unwrap(), Some(head.len() - 4));
+            }
+        }
+    }
+
+    #[test]
+    fn a_bare_line_feed_is_refused_at_once() {
+        let mut scanned = 0;
+        assert!(find_end(b"GET / HTTP/1.1\nHost", &mut scanned).is_err());
+    }
+}

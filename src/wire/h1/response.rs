@@ -1,0 +1,137 @@
+//! The head of a response: its line, its fields, and the rules that decide about its body.
+
+use super::parse::{ParseHeadError, RESPONSE_LIMITS, content_length, copy_fields, explain, with_field_room};
+use crate::wire::body::Framing;
+use crate::wire::head::{Head, Known, Method, Version};
+use crate::wire::token::list;
+
+/// What a response's head says about the connection and the body.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ResponseFraming {
+    pub body: Framing,
+    /// The connection can carry another request afterwards.
+    pub keep_alive: bool,
+    /// The server's `Keep-Alive: timeout=`, in seconds.
+    pub keep_alive_timeout: Option<u32>,
+}
+
+/// Parses `bytes`, a head up to and with its empty line, as the answer to a request by `method`.
+pub fn parse(bytes: &[u8], method: Method, head: &mut Head) -> Result<ResponseFraming, ParseHeadError> {
+    head.clear();
+    with_field_room(RESPONSE_LIMITS.fields, |room| {
+        let mut response = httparse::Response::new(&mut []);
+        let parser = httparse::ParserConfig::default();
+        match parser.parse_response_with_uninit_headers(&mut response, bytes, room) {
+            Ok(httparse::Status::Complete(length)) if length == bytes.len() => {}
+            Ok(_) => return Err(ParseHeadError::Malformed("the head ends inside a line")),
+            Err(error) => return Err(explain(error)),
+        }
+        head.version = if response.version == Some(0) { Version::Http10 } else { Version::Http11 };
+        head.status = response.code.unwrap_or_default();
+        head.set_reason(response.reason.unwrap_or_default().as_bytes());
+        copy_fields(response.headers, head)
+    })?;
+    if !(100..=999).contains(&head.status) {
+        return Err(ParseHeadError::Malformed("the status is below 100"));
+    }
+    framing(head, method)
+}
+
+/// RFC 9112 sections 6.3 and 9.3.
+fn framing(head: &mut Head, method: Method) -> Result<ResponseFraming, ParseHeadError> {
+    collapse_equal_lengths(head);
+    let length = content_length(head)?;
+    let coded = head.has(Known::TransferEncoding);
+    if coded {
+        if length.is_some() {
+            return Err(ParseHeadError::Malformed("both Content-Length and Transfer-Encoding"));
+        }
+        if head.version == Version::Http10 {
+            return Err(ParseHeadError::Malformed("Transfer-Encoding in HTTP/1.0"));
+        }
+        let mut codings = head.all(Known::TransferEncoding).flat_map(list);
+        match (codings.next(), codings.next()) {
+            (Some(only), None) if only.eq_ignore_ascii_case(b"chunked") => {}
+            _ => return Err(ParseHeadError::TransferCoding),
+        }
+    }
+    let bodyless = method == Method::Head || head.status < 200 || matches!(head.status, 204 | 304);
+    let body = match length {
+        _ if bodyless => Framing::Empty,
+        _ if coded => Framing::Chunked,
+        Some(0) => Framing::Empty,
+        Some(length) => Framing::Length(length),
+        None => Framing::Close,
+    };
+    let (mut close, mut keep_alive) = (false, false);
+    for option in head.all(Known::Connection).flat_map(list) {
+        close |= option.eq_ignore_ascii_case(b"close");
+        keep_alive |= option.eq_ignore_ascii_case(b"keep-alive");
+    }
+    let stays = !close && (head.version == Version::Http11 || keep_alive) && body != Framing::Close;
+    let keep_alive_timeout = head.get(Known::KeepAlive).and_then(timeout_hint);
+    Ok(ResponseFraming { body, keep_alive: stays, keep_alive_timeout })
+}
+
+/// Lengths that agree are one (RFC 9110 section 8.6); servers behind several layers send such.
+fn collapse_equal_lengths(head: &mut Head) {
+    let mut values = head.all(Known::ContentLength);
+    let Some(first) = values.next() else { return };
+    let (mut repeated, mut equal) = (false, true);
+    for value in values {
+        repeated = true;
+        equal &= value == first;
+    }
+    if repeated && equal {
+        let value = first.to_vec();
+        head.set_known(Known::ContentLength, &value);
+    }
+}
+
+/// `timeout=5, max=100` -> 5.
+fn timeout_hint(value: &[u8]) -> Option<u32> {
+    let timeout = list(value).find_map(|parameter| parameter.strip_prefix(b"timeout="))?;
+    std::str::from_utf8(timeout).ok()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse_text(text: &str, method: Method) -> Result<ResponseFraming, ParseHeadError> {
+        parse(text.as_bytes(), method, &mut Head::new())
+    }
+
+    #[test]
+    fn framing_follows_method_status_and_fields() {
+        let cases = [
+            ("HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n", Method::Get, Framing::Length(3)),
+            ("HTTP/1.1 200 OK\r\nContent-Length: 3\r\ncontent-length: 3\r\n\r\n", Method::Get, Framing::Length(3)),
+            ("HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n", Method::Head, Framing::Empty),
+            ("HTTP/1.1 304 NM\r\nContent-Length: 3\r\n\r\n", Method::Get, Framing::Empty),
+            ("HTTP/1.1 200\r\nTransfer-Encoding: chunked\r\n\r\n", Method::Get, Framing::Chunked),
+            ("HTTP/1.1 200 OK\r\n\r\n", Method::Get, Framing::Close),
+        ];
+        for (text, method, body) in cases {
+            assert_eq!(parse_text(text, method).unwrap().body, body, "{text}");
+        }
+        let hint = parse_text("HTTP/1.1 204 N\r\nKeep-Alive: max=9, timeout=5\r\n\r\n", Method::Get).unwrap();
+        assert_eq!((hint.keep_alive, hint.keep_alive_timeout), (true, Some(5)));
+    }
+
+    #[test]
+    fn an_answer_that_can_be_read_in_two_ways_is_refused() {
+        for text in [
+            "HTTP/1.1 200 OK\r\nContent-Length: 3\r\nContent-Length: 4\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n",
+            "HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nA: b\r\n c\r\n\r\n",
+            "HTTP/1.1 99 OK\r\n\r\n",
+            "HTTP/2.0 200 OK\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nA : b\r\n\r\n",
+        ] {
+            assert!(parse_text(text, Method::Get).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,215 @@
+//! A connection from a client: requests come in, responses go out.
+
+use std::io;
+use std::ops::{Deref, DerefMut};
+use std::task::{Context, Poll, ready};
+
+use super::connection::Connection;
+use super::parse::{Limits, ParseHeadError, find_end};
+use super::request::{self, RequestFraming};
+use crate::net::Stream;
+use crate::wire::body::Framing;
+use crate::wire::head::{Head, Known, Method, Version};
+
+/// Why no request could be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadHeadError {
+    #[error("connection failed in a head: {0}")]
+    Io(#[from] io::Error),
+    #[error("connection ended inside a head")]
+    Truncated,
+    #[error(transparent)]
+    Parse(#[from] ParseHeadError),
+}
+
+/// What goes out with a response head besides its own fields.
+#[derive(Clone, Copy, Debug)]
+pub struct ResponsePlan {
+    /// Framing of the body as it will be sent.
+    pub body: Framing,
+    /// Says that the connection stays open.
+    pub keep_alive: bool,
+    /// Length to name when no body follows: the answer to HEAD, or a 304.
+    pub named_length: Option<u64>,
+}
+
+/// A client's connection.
+#[derive(Debug)]
+pub struct ServerConnection {
+    connection: Connection,
+    scanned: usize,
+    /// The request being served, for the rules of its response.
+    pub request: RequestFraming,
+    version: Version,
+    method: Method,
+    /// The last response head said that the connection stays open.
+    stays: bool,
+}
+
+impl ServerConnection {
+    pub fn new(stream: Stream) -> Self {
+        Self {
+            connection: Connection::new(stream),
+            scanned: 0,
+            request: RequestFraming::default(),
+            version: Version::Http11,
+            method: Method::Get,
+            stays: false,
+        }
+    }
+
+    /// Whether any byte of a next request is there.
+    pub fn has_begun(&self) -> bool {
+        !self.inbound.is_empty()
+    }
+
+    /// Reads the next head. `false` is the end of the connection between two requests.
+    pub fn poll_head(
+        &mut self,
+        cx: &mut Context<'_>,
+        limits: Limits,
+        head: &mut Head,
+    ) -> Poll<Result<bool, ReadHeadError>> {
+        loop {
+            self.skip_empty_lines();
+            let end = match find_end(self.connection.inbound.bytes(), &mut self.scanned) {
+                Ok(end) => end,
+                Err(error) => return Poll::Ready(Err(error.into())),
+            };
+            if let Some(end) = end {
+                if end > limits.head {
+                    return Poll::Ready(Err(ParseHeadError::TooLarge.into()));
+                }
+                self.request = request::parse(&self.inbound.bytes()[..end], limits, head)?;
+                self.inbound.consume(end);
+                self.scanned = 0;
+                (self.version, self.method) = (head.version, head.method());
+                return Poll::Ready(Ok(true));
+            }
+            self.check_unfinished(limits)?;
+            if self.ended {
+                let begun = self.has_begun();
+                return Poll::Ready(if begun { Err(ReadHeadError::Truncated) } else { Ok(false) });
+            }
+            ready!(self.connection.poll_fill(cx, limits.head + 1))?;
+        }
+    }
+
+    /// Begins to read the body of the request whose head was read. A limit of `u64::MAX` is none.
+    pub fn begin_request_body(&mut self, limit: u64) {
+        let framing = self.request.body;
+        self.connection.begin_incoming(framing, limit);
+    }
+
+    /// Puts a response head into the outbound bytes.
+    pub fn write_head(&mut self, head: &Head, plan: ResponsePlan) {
+        self.write_status_line(head);
+        for field in head.iter() {
+            self.outbound.push_field(field.name, field.value);
+        }
+        match plan.body {
+            Framing::Length(length) => self.write_length(length),
+            Framing::Chunked => self.outbound.push_field("Transfer-Encoding", b"chunked"),
+            Framing::Empty => plan.named_length.into_iter().for_each(|length| self.write_length(length)),
+            Framing::Close => {}
+        }
+        match (plan.keep_alive, self.version) {
+            (false, _) => self.outbound.push_field("Connection", b"close"),
+            (true, Version::Http10) => self.outbound.push_field("Connection", b"keep-alive"),
+            (true, _) => {}
+        }
+        self.outbound.push(b"\r\n");
+        self.stays = plan.keep_alive;
+        let body = if self.method == Method::Head { Framing::Empty } else { plan.body };
+        self.outbound.begin_body(body);
+    }
+
+    /// Puts an informational head (1xx) into the outbound bytes; HTTP/1.0 knows none (RFC 9110 section 15.2).
+    pub fn write_informational(&mut self, head: &Head) {
+        if self.version == Version::Http10 {
+            return;
+        }
+        self.write_status_line(head);
+        for field in head.iter() {
+            self.outbound.push_field(field.name, field.value);
+        }
+        self.outbound.push(b"\r\n");
+    }
+
+    /// Puts the 101 that agrees to another protocol into the outbound bytes.
+    pub fn write_switch(&mut self, head: &Head, protocol: &[u8]) {
+        self.write_status_line(head);
+        for field in head.iter() {
+            self.outbound.push_field(field.name, field.value);
+        }
+        self.outbound.push_field("Connection", b"Upgrade");
+        self.outbound.push_field(Known::Upgrade.name(), protocol);
+        self.outbound.push(b"\r\n");
+    }
+
+    /// Whether the last response head said that the connection stays open.
+    pub fn keeps_alive(&self) -> bool {
+        self.stays
+    }
+
+    /// Whether the client understands a chunked body.
+    pub fn takes_chunked(&self) -> bool {
+        self.version >= Version::Http11
+    }
+
+    pub fn into_connection(self) -> Connection {
+        self.connection
+    }
+
+    fn write_status_line(&mut self, head: &Head) {
+        let mut digits = itoa::Buffer::new();
+        for piece in [b"HTTP/1.1 ", digits.format(head.status).as_bytes(), b" ", head.reason(), b"\r\n"] {
+            self.connection.outbound.push(piece);
+        }
+    }
+
+    fn write_length(&mut self, length: u64) {
+        let mut digits = itoa::Buffer::new();
+        self.outbound.push_field("Content-Length", digits.format(length).as_bytes());
+    }
+
+    /// Empty lines before a request are passed over (RFC 9112 section 2.2); they count against the head's limit.
+    fn skip_empty_lines(&mut self) {
+        while self.scanned == 0 && self.inbound.bytes().starts_with(b"\r\n") {
+            self.inbound.consume(2);
+        }
+    }
+
+    /// Refuses what can no longer become a head within its limits.
+    fn check_unfinished(&self, limits: Limits) -> Result<(), ParseHeadError> {
+        let bytes = self.inbound.bytes();
+        let in_first_line = memchr::memchr(b'\n', bytes).is_none();
+        // The method and the version stand around the target.
+        if in_first_line && bytes.len() > limits.target + 64 {
+            return Err(ParseHeadError::TargetTooLong);
+        }
+        if bytes.len() > limits.head {
+            return Err(ParseHeadError::TooLarge);
+        }
+        // Not a byte of HTTP: say so now and not at the deadline. A TLS hello begins with 0x16.
+        match bytes.first() {
+            Some(first) if !first.is_ascii_graphic() && *first != b'\r' => {
+                Err(ParseHeadError::Malformed("the first byte cannot begin a request"))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Deref for ServerConnection {
+    type Target = Connection;
+    fn deref(&self) -> &Connection {
+        &self.connection
+    }
+}
+
+impl DerefMut for ServerConnection {
+    fn deref_mut(&mut self) -> &mut Connection {
+        &mut self.connection
+    }
+}

@@ -1,0 +1,147 @@
+//! WebSocket frames seen from outside (RFC 6455 section 5.2): where one ends and the next begins.
+//!
+//! Payloads are neither read nor unmasked. Knowing the boundaries is enough to count, and to say
+//! goodbye between two frames instead of in the middle of one.
+
+/// Close code of an endpoint that goes away (RFC 6455 section 7.4.1).
+pub const GOING_AWAY: u16 = 1001;
+
+const OPCODE_CLOSE: u8 = 0x8;
+/// Two bytes, eight of length, four of mask.
+const LONGEST_HEADER: usize = 14;
+
+/// Follows one direction of a WebSocket.
+#[derive(Debug, Default)]
+pub struct Follower {
+    header: [u8; LONGEST_HEADER],
+    /// Bytes of `header` that are there.
+    have: usize,
+    /// Payload bytes still to come of the current frame.
+    left: u64,
+    /// The bytes are not WebSocket frames; nothing is said about them any more.
+    lost: bool,
+    /// A close frame began.
+    pub closing: bool,
+}
+
+impl Follower {
+    /// Follows `bytes`.
+    pub fn follow(&mut self, mut bytes: &[u8]) {
+        while !bytes.is_empty() && !self.lost {
+            if self.left > 0 {
+                let step = self.left.min(bytes.len() as u64);
+                self.left -= step;
+                bytes = &bytes[step as usize..];
+                continue;
+            }
+            self.header[self.have] = bytes[0];
+            self.have += 1;
+            bytes = &bytes[1..];
+            if let Some(length) = self.payload_length() {
+                self.closing |= self.header[0] & 0x0f == OPCODE_CLOSE;
+                self.have = 0;
+                self.left = length;
+                // The top bit must be 0 (RFC 6455 section 5.2).
+                self.lost = length > i64::MAX as u64;
+            }
+        }
+    }
+
+    /// How many of `bytes` can pass before the next boundary, where a frame may be put in between. `None`: never.
+    pub fn until_boundary(&self, bytes: &[u8]) -> Option<usize> {
+        let mut ahead = Self { header: self.header, have: self.have, left: self.left, lost: self.lost, closing: false };
+        for (count, byte) in bytes.iter().enumerate() {
+            if ahead.is_at_boundary() {
+                return Some(count);
+            }
+            ahead.follow(std::slice::from_ref(byte));
+        }
+        ahead.is_at_boundary().then_some(bytes.len())
+    }
+
+    /// Between two frames.
+    pub fn is_at_boundary(&self) -> bool {
+        !self.lost && self.have == 0 && self.left == 0
+    }
+
+    fn payload_length(&self) -> Option<u64> {
+        let header = &self.header[..self.have];
+        let [_, second, ..] = header else { return None };
+        let (extended, mask) = (second & 0x7f, if second & 0x80 != 0 { 4 } else { 0 });
+        let length_bytes = match extended {
+            126 => 2,
+            127 => 8,
+            _ => 0,
+        };
+        if header.len() < 2 + length_bytes + mask {
+            return None;
+        }
+        let length = header[2..2 + length_bytes].iter().fold(0u64, |sum, byte| sum << 8 | u64::from(*byte));
+        Some(if length_bytes == 0 { u64::from(extended) } else { length })
+    }
+}
+
+/// A close frame without a mask, as servers send it.
+pub fn close_frame(code: u16) -> [u8; 4] {
+    let [high, low] = code.to_be_bytes();
+    [0x80 | OPCODE_CLOSE, 2, high, low]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn frame(opcode: u8, masked: bool, length: usize) -> Vec<u8> {
+        let mask_bit = if masked { 0x80 } else { 0 };
+        let mut frame = vec![0x80 | opcode];
+        match length {
+            0..126 => frame.push(mask_bit | length as u8),
+            126..65536 => {
+                frame.push(mask_bit | 126);
+                frame.extend((length as u16).to_be_bytes());
+            }
+            _ => {
+                frame.push(mask_bit | 127);
+                frame.extend((length as u64).to_be_bytes());
+            }
+        }
+        frame.extend(std::iter::repeat_n(0x81, length + if masked { 4 } else { 0 }));
+        frame
+    }
+
+    /// The mask's four bytes are part of the header.
+    proptest! {
+        #[test]
+        fn boundaries_are_found_however_frames_are_cut(
+            lengths in prop::collection::vec((0usize..70_000, any::<bool>()), 1..5), cut in 1usize..900,
+        ) {
+            let frames: Vec<_> = lengths.iter().map(|(length, masked)| frame(1, *masked, *length)).collect();
+            let mut ends = std::collections::HashSet::new();
+            let mut end = 0;
+            for frame in &frames {
+                end += frame.len();
+                ends.insert(end);
+            }
+            let all = frames.concat();
+            let (mut follower, mut at) = (Follower::default(), 0);
+            for piece in all.chunks(cut) {
+                follower.follow(piece);
+                at += piece.len();
+                prop_assert_eq!(follower.is_at_boundary(), ends.contains(&at));
+            }
+        }
+    }
+
+    #[test]
+    fn the_next_boundary_is_found_ahead() {
+        let mut follower = Follower::default();
+        let bytes = [frame(1, true, 5), frame(8, false, 2)].concat();
+        assert_eq!(follower.until_boundary(&bytes), Some(0));
+        follower.follow(&bytes[..3]);
+        assert_eq!(follower.until_boundary(&bytes[3..]), Some(8));
+        assert_eq!(follower.until_boundary(&bytes[3..6]), None);
+        follower.follow(&bytes[3..]);
+        assert!(follower.closing && follower.is_at_boundary());
+    }
+}
