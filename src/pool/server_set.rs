@@ -110,7 +110,9 @@ impl ServerSet {
 
     /// Whether a server is usable for this request, full or not.
     pub fn has_usable(&self, choice: &Choice<'_>) -> bool {
-        [&self.primary, &self.backup].iter().any(|tier| Choice { servers: &tier.servers, ..*choice }.any_usable())
+        [&self.primary, &self.backup]
+            .iter()
+            .any(|tier| Choice { servers: &tier.servers, ..*choice }.any_usable())
     }
 
     /// Whether any unbound request that has not tried it may be given this server without comparing it to others.

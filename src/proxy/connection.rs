@@ -20,7 +20,7 @@ use crate::clock;
 use crate::listener::proxy_protocol::{self, Header, ReadHeaderError};
 use crate::listener::Pass;
 use crate::net::{Deadline, Stream};
-use crate::observe::metrics::{self, ClientTimeout, CloseReason, Handshake, Malformation, RequestVersion};
+use crate::observe::metrics::{ClientTimeout, CloseReason, Handshake, Malformation, RequestVersion};
 use crate::observe::{Fault, Record};
 use crate::reply::Reply;
 use crate::server::process_ms;
@@ -132,7 +132,7 @@ async fn refuse_handshake(peer: &Peer, error: HandshakeError) -> Option<Ended> {
         return None;
     }
     let metrics = &peer.listener.metrics;
-    metrics.handshake_failures.add(handshake_metric(kind), 1);
+    metrics.handshake_failures.add(kind, 1);
     let fault = if kind == HandshakeFailure::Timeout { Fault::TlsTimeout } else { Fault::TlsFailed };
     if kind == HandshakeFailure::Timeout {
         metrics.timeouts.add(ClientTimeout::TlsHandshake, 1);
@@ -144,20 +144,6 @@ async fn refuse_handshake(peer: &Peer, error: HandshakeError) -> Option<Ended> {
         answer_plain_http(peer, transport).await;
     }
     Some(Ended { failure, reason: CloseReason::Tls })
-}
-
-fn handshake_metric(kind: HandshakeFailure) -> metrics::HandshakeFailure {
-    use HandshakeFailure as F;
-    use metrics::HandshakeFailure as M;
-    match kind {
-        F::Timeout => M::Timeout,
-        F::Silent | F::ClientClosed => M::ClientGone,
-        F::PlainHttp | F::NotTls => M::NotTls,
-        F::NoSharedVersion | F::NoSharedCipher | F::NoSharedProtocol => M::Incompatible,
-        F::ClientCertificateMissing | F::ClientCertificateInvalid => M::ClientCertificate,
-        F::CertificateRefused | F::Alert => M::Alert,
-        F::Protocol | F::Internal => M::Protocol,
-    }
 }
 
 /// Tells a client that speaks HTTP to a TLS port what is wrong, as others do.
@@ -351,17 +337,16 @@ fn head_fault(error: ParseHeadError) -> Fault {
 
 fn malformation(error: ParseHeadError) -> Malformation {
     match error {
-        ParseHeadError::Malformed(what) if what.contains("Host") => Malformation::Host,
-        ParseHeadError::Malformed(what) if what.contains("target") => Malformation::Target,
-        ParseHeadError::Malformed(what) if what.contains("Length") || what.contains("Encoding") => Malformation::Framing,
-        ParseHeadError::Malformed(what) if what.contains("field") => Malformation::Field,
-        ParseHeadError::Malformed(what) if what.contains("first") || what.contains("method") => Malformation::RequestLine,
-        ParseHeadError::Malformed(_) | ParseHeadError::Expectation | ParseHeadError::Connect => Malformation::Other,
-        ParseHeadError::TransferCoding => Malformation::Framing,
+        ParseHeadError::Malformed(what) if what.starts_with("Host") => Malformation::Host,
+        ParseHeadError::Malformed(what) if what.starts_with("the target") => Malformation::Target,
+        ParseHeadError::Malformed(_) => Malformation::Head,
         ParseHeadError::TooLarge => Malformation::HeadTooLarge,
         ParseHeadError::TooManyFields => Malformation::TooManyHeaders,
         ParseHeadError::TargetTooLong => Malformation::UriTooLong,
         ParseHeadError::Version => Malformation::Version,
+        ParseHeadError::TransferCoding => Malformation::TransferCoding,
+        ParseHeadError::Expectation => Malformation::Expectation,
+        ParseHeadError::Connect => Malformation::Method,
     }
 }
 

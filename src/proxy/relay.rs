@@ -343,7 +343,7 @@ fn write_head(
         response.add_known(Known::Date, &engine.date());
     }
     let link = if exchange.scheme == "https" { Link::Tls } else { Link::Plain };
-    if let Some(cookie) = request.target.plan.pool.set_cookie(&heads.request, lease.server(), link) {
+    if let Some(cookie) = request.target.plan.pool.sticky_cookie(&heads.request, lease.server(), link) {
         response.add_known(Known::SetCookie, cookie.as_bytes());
     }
     if let Some(route) = exchange.route {

@@ -15,7 +15,8 @@ pub(crate) mod testing;
 
 pub use certificate::Expiry;
 pub use client_certificate::ClientCertificate;
-pub use handshake::{HandshakeError, HandshakeFailure};
+pub use crate::observe::metrics::HandshakeFailure;
+pub use handshake::HandshakeError;
 pub use pem::{ReadPemError, read_authorities, read_chain, read_key};
 pub use spec::Spec;
 pub use terminator::{Session, Terminator};
