@@ -7,15 +7,17 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering}
 use std::sync::{Arc, LazyLock};
 use std::time::Instant;
 
-use schemars::JsonSchema;
+use schemars::{JsonSchema, json_schema};
 use serde::{Deserialize, Serialize};
 
 use crate::net::{Address, Endpoint};
 use crate::observe::metrics::ServerReading;
+use crate::units::form;
 
 /// A server as written in `pools.NAME.servers`: an address alone, or with its weight.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(remote = "Spec", deny_unknown_fields)]
+#[schemars(transform = form::also_text(json_schema!({ "type": "string", "description": "The address." })))]
 pub struct Spec {
     /// Where it listens: `10.0.0.21:3000`, `app.internal:3000` (resolved while running, each address a server of its
     /// own) or `unix:/run/app.sock`.
@@ -26,6 +28,15 @@ pub struct Spec {
     /// Gets work only while no server without this mark is up.
     #[serde(default)]
     pub backup: bool,
+}
+
+form::text_form!(Spec, "an address such as `10.0.0.21:3000` in quotes, or a map", Spec::of_address);
+
+impl Spec {
+    fn of_address<E: serde::de::Error>(address: &str) -> Result<Self, E> {
+        let address = address.parse().map_err(E::custom)?;
+        Ok(Self { address, weight: default_weight(), backup: false })
+    }
 }
 
 fn default_weight() -> u32 {

@@ -3,6 +3,8 @@
 //! Each type parses itself, refuses a number without a unit, and prints itself in the form it accepts.
 //! It holds no policy: whether a value makes sense for a key is decided where the key lives.
 
+pub mod form;
+
 use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;

@@ -10,7 +10,8 @@ use tokio::runtime::Handle;
 
 use crate::control::prober::{self, Checked};
 use crate::control::{Prober, Resolver, resolver};
-use crate::discovery::{Answers, dns, expand, host_names};
+use crate::discovery::expand::host_names;
+use crate::discovery::{Answers, dns, expand};
 use crate::health::active::Failure;
 use crate::net::Stream;
 use crate::observe::metrics::{CheckOutcome, Metrics};
@@ -82,9 +83,9 @@ fn check_plan(plan: &Arc<PoolPlan>) -> Option<Arc<prober::Plan>> {
         spec,
         connect: Box::new(move |server: &Server| -> Pin<Box<dyn Future<Output = io::Result<Stream>> + Send>> {
             let plan = Arc::clone(&connecting);
-            let (endpoint, name) = (server.endpoint.clone(), server.spec.address.host_name());
+            let (endpoint, address) = (server.endpoint.clone(), server.spec.address.clone());
             Box::pin(async move {
-                let tls = plan.tls.as_ref().map(|tls| (tls, name.as_str()));
+                let tls = plan.tls.as_ref().map(|tls| (tls, &address));
                 connect(&endpoint, tls, timeout).await.map_err(io::Error::other)
             })
         }),

@@ -11,11 +11,13 @@ use std::time::{Duration, Instant};
 use tokio::sync::{Notify, mpsc};
 use tokio::task::LocalSet;
 
-use super::accept::{self, Incoming};
-use crate::listener::{Gate, Share, Socket};
+use super::accept::{self, Gateway, Incoming};
+use crate::listener::{Gate, Socket};
+use crate::net::Endpoint;
+use crate::observe::metrics::CloseReason;
 use crate::proxy::connection;
 use crate::proxy::engine::{Engine, Process};
-use crate::snapshot::{Listener, Live, Snapshot};
+use crate::snapshot::{Live, Snapshot};
 
 /// How often idle connections to servers are looked through.
 const SWEEP: Duration = Duration::from_millis(500);
@@ -23,7 +25,7 @@ const SWEEP: Duration = Duration::from_millis(500);
 /// What an engine thread is told.
 pub enum Order {
     /// Accept from a listener's socket.
-    Listen(Arc<Listener>, Share),
+    Listen(Box<Gateway>),
     /// Serve a connection that another thread accepted.
     Serve(Incoming),
     /// Accept no more; end when the last connection has.
@@ -48,7 +50,7 @@ impl Load {
         }
     }
 
-    fn sub(&self, thread: usize) {
+    pub fn sub(&self, thread: usize) {
         if let Some(open) = self.0.get(thread) {
             open.fetch_sub(1, Ordering::Relaxed);
         }
@@ -75,7 +77,7 @@ pub struct Engines {
 }
 
 impl Engines {
-    pub fn start(count: usize, process: &Arc<Process>, live: &Arc<Live>, gate: &Arc<Gate>) -> io::Result<Self> {
+    pub fn start(count: usize, process: &Arc<Process>, live: &Arc<Live>) -> io::Result<Self> {
         let (orders, inboxes): (Vec<_>, Vec<_>) = (0..count).map(|_| mpsc::unbounded_channel()).unzip();
         let orders: Arc<[_]> = orders.into();
         let load = Arc::new(Load::new(count));
@@ -87,7 +89,6 @@ impl Engines {
                 number,
                 load: Arc::clone(&load),
                 orders: Arc::clone(&orders),
-                gate: Arc::clone(gate),
             };
             let (process, live, ended) = (Arc::clone(process), Arc::clone(live), Arc::clone(&ended));
             let body = move || {
@@ -101,10 +102,17 @@ impl Engines {
     }
 
     /// Accepts from every socket on every thread. `sockets` are those of the snapshot's listeners, in their order.
-    pub fn listen(&self, snapshot: &Snapshot, sockets: Vec<Socket>) -> io::Result<()> {
+    pub fn listen(&self, snapshot: &Snapshot, sockets: Vec<Socket>, gate: &Arc<Gate>) -> io::Result<()> {
         for (listener, socket) in snapshot.listeners.iter().zip(&sockets) {
+            let entrance = Arc::new(gate.entrance(listener.spec.limits.connections));
+            let port = match socket.local_address() {
+                Endpoint::Inet(address) => address.port(),
+                Endpoint::Unix(_) => 0,
+            };
             for orders in &*self.orders {
-                let _ = orders.send(Order::Listen(Arc::clone(listener), socket.share()?));
+                let (listener, entrance) = (Arc::clone(listener), Arc::clone(&entrance));
+                let gateway = Gateway { listener, entrance, share: socket.share()?, port };
+                let _ = orders.send(Order::Listen(Box::new(gateway)));
             }
         }
         *self.sockets.borrow_mut() = sockets;
@@ -137,7 +145,6 @@ pub struct Seat {
     pub number: usize,
     pub load: Arc<Load>,
     pub orders: Arc<[mpsc::UnboundedSender<Order>]>,
-    pub gate: Arc<Gate>,
 }
 
 /// The life of one engine thread.
@@ -154,8 +161,8 @@ async fn run(engine: Rc<Engine>, seat: Rc<Seat>, mut inbox: mpsc::UnboundedRecei
             _ = sweeps.tick() => engine.idle.sweep(Instant::now()),
             () = emptied.notified() => {}
             order = inbox.recv() => match order {
-                Some(Order::Listen(listener, socket)) => {
-                    let task = accept::run(Rc::clone(&engine), Rc::clone(&seat), Rc::clone(&emptied), listener, socket);
+                Some(Order::Listen(gateway)) => {
+                    let task = accept::run(Rc::clone(&engine), Rc::clone(&seat), Rc::clone(&emptied), *gateway);
                     accepting.push(tokio::task::spawn_local(task));
                 }
                 Some(Order::Serve(incoming)) => serve(&engine, &seat, &emptied, incoming),
@@ -177,14 +184,14 @@ pub fn serve(engine: &Rc<Engine>, seat: &Rc<Seat>, emptied: &Rc<Notify>, incomin
     let counted = Counted { seat: Rc::clone(seat), emptied: Rc::clone(emptied) };
     let engine = Rc::clone(engine);
     tokio::task::spawn_local(async move {
-        let counted = counted;
         let metrics = incoming.listener.metrics.clone();
         metrics.connections_open.add(1);
-        match incoming.open(&counted.seat.gate) {
+        match incoming.open() {
             Ok(accepted) => connection::run(&engine, accepted).await,
-            Err(reason) => metrics.closed.add(reason, 1),
+            Err(_) => metrics.closed.add(CloseReason::System, 1),
         }
         metrics.connections_open.sub(1);
+        drop(counted);
     });
 }
 

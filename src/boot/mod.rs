@@ -38,7 +38,7 @@ const LAST_LINES: Duration = Duration::from_secs(2);
 
 /// Runs until a signal ends it.
 pub fn run(loaded: Loaded) -> anyhow::Result<()> {
-    let File { observability, runtime, admin, .. } = &loaded.file;
+    let File { observability, runtime, .. } = &loaded.file;
     let lost_lines = log::start(&observability.log).context("cannot start the program log")?;
     for warning in &loaded.warnings.0 {
         tracing::warn!("{}", warning.message);
@@ -75,8 +75,8 @@ pub fn run(loaded: Loaded) -> anyhow::Result<()> {
         let signals = Signals::watch().context("cannot watch for signals")?;
         let tasks = control::start(&live.load_full(), &metrics);
         tasks.first_round(FIRST_ROUND).await;
-        let engines = Engines::start(count, &process, &live, &gate).context("cannot start the engine threads")?;
-        engines.listen(&live.load(), sockets)?;
+        let engines = Engines::start(count, &process, &live).context("cannot start the engine threads")?;
+        engines.listen(&live.load(), sockets, &gate)?;
         let _ = readiness.send(Readiness::Ready);
         tracing::info!(version = env!("CARGO_PKG_VERSION"), threads = count, open_files, "ready");
         signals.until_end(access_log.as_deref()).await;

@@ -1,13 +1,16 @@
 //! The shape of `lintel.yaml`: the sum of the parts' Specs, plus admin and runtime.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::PathBuf;
 
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::de::{self, Deserializer, Unexpected, Visitor};
 use serde::{Deserialize, Serialize};
 
 use crate::net::Address;
-use crate::units::Duration;
+use crate::units::{Duration, form};
 use crate::{filter, listener, observe, pool, route};
 
 /// The whole file, defaults merged, paths made absolute.
@@ -53,8 +56,10 @@ pub struct RuntimeSpec {
     /// How long running requests may take to end after SIGTERM.
     pub drain_timeout: Duration,
     /// What must outlive the process. Default: $STATE_DIRECTORY, /var/lib/lintel where writable, else the user's XDG folder.
+    #[serde(deserialize_with = "form::some_path")]
     pub state_directory: Option<PathBuf>,
     /// Sockets of the running process. Default: $RUNTIME_DIRECTORY, /run/lintel where writable, else the user's XDG folder.
+    #[serde(deserialize_with = "form::some_path")]
     pub run_directory: Option<PathBuf>,
 }
 
@@ -69,11 +74,50 @@ impl Default for RuntimeSpec {
     }
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+/// How many engine threads.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Threads {
     #[default]
     Auto,
     #[serde(untagged)]
     Count(u16),
+}
+
+impl<'de> Deserialize<'de> for Threads {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Form;
+        impl Visitor<'_> for Form {
+            type Value = Threads;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("`auto`, or a whole number from 1 to 256")
+            }
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Threads, E> {
+                match text.parse() {
+                    _ if text == "auto" => Ok(Threads::Auto),
+                    Ok(count) => self.visit_u64(count),
+                    Err(_) => Err(E::invalid_value(Unexpected::Str(text), &self)),
+                }
+            }
+            fn visit_u64<E: de::Error>(self, count: u64) -> Result<Threads, E> {
+                match u16::try_from(count) {
+                    Ok(count @ 1..=256) => Ok(Threads::Count(count)),
+                    _ => Err(E::invalid_value(Unexpected::Unsigned(count), &self)),
+                }
+            }
+        }
+        deserializer.deserialize_any(Form)
+    }
+}
+
+impl JsonSchema for Threads {
+    fn inline_schema() -> bool {
+        true
+    }
+    fn schema_name() -> Cow<'static, str> {
+        "Threads".into()
+    }
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "anyOf": [{ "const": "auto" }, { "type": "integer", "minimum": 1, "maximum": 256 }] })
+    }
 }

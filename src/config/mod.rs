@@ -1,5 +1,153 @@
 //! The file: its shape, its problems, and what is checked across its parts.
+//!
+//! In the order a file goes through: `include` and `parse` (YAML to a tree that knows places, `interpolate` on the way),
+//! `merge` (defaults into pools), `read` and `deserialize` (tree to Specs), `check` (what no Spec can see alone). Problems
+//! of all stages are collected, and `render` shows them. It opens config files only: certificates and the like are opened
+//! by whoever builds the parts, which report through `Source`.
 
+mod check;
+mod deserialize;
 pub mod file;
+mod include;
+mod interpolate;
+mod merge;
+mod parse;
+mod problem;
+mod read;
+pub mod reference;
+pub mod render;
+mod schema;
+mod source;
+mod tree;
+
+use std::path::{Path, PathBuf};
 
 pub use file::File;
+pub use problem::{Problem, Problems, Severity, Spot};
+pub use schema::schema;
+pub use source::Source;
+
+use crate::net::Address;
+use crate::pool;
+use parse::{MOST_VALUES, Surroundings};
+use read::Broken;
+use tree::{NodeId, SourceFile, Tree, Value};
+
+/// Looks up a variable of the environment.
+pub type Lookup<'a> = &'a dyn Fn(&str) -> Option<String>;
+
+/// Keys of the main file that are gone when the rest is read.
+const READ_EARLIER: [&str; 2] = ["defaults", "include"];
+
+/// A config without problems.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// What it says: defaults merged, short forms written out, paths absolute.
+    pub file: File,
+    /// Where it says it.
+    pub source: Source,
+    /// What is likely not meant.
+    pub warnings: Problems,
+}
+
+/// Reads a config and the files that it includes.
+pub fn load(path: &Path, lookup: Lookup<'_>) -> Result<Loaded, Problems> {
+    let name = path.to_string_lossy().into_owned();
+    let unreadable = |why: String| Problems(vec![Problem::anywhere(format!("cannot read {name}: {why}"))]);
+    let text = include::read_file(path).map_err(unreadable)?;
+    let absolute = std::path::absolute(path).map_err(|error| unreadable(error.to_string()))?;
+    let folder = absolute.parent().unwrap_or(Path::new("/")).to_owned();
+    load_text(&name, folder, text, lookup)
+}
+
+/// The same for text that is at hand: `name` is how problems name it, `folder` (absolute) is where relative paths start.
+pub fn load_text(name: &str, folder: PathBuf, text: String, lookup: Lookup<'_>) -> Result<Loaded, Problems> {
+    let mut tree = Tree::of(SourceFile::new(name.to_owned(), folder, text));
+    let mut around =
+        Surroundings { lookup, from_env: Vec::new(), problems: Vec::new(), broken: Broken::default() };
+    let root = parse::parse(&mut tree, 0, &mut around).map(|root| assemble(&mut tree, root, &mut around));
+    let Surroundings { from_env, mut problems, mut broken, .. } = around;
+    let Some(root) = root else {
+        return Err(Problems::sorted(problems));
+    };
+    let mut file = None;
+    if tree.node(root).weight > MOST_VALUES {
+        let spot = tree.spot(tree.node(root).place);
+        problems.push(Problem::error(spot, format!("this grows to more than {MOST_VALUES} values")));
+    } else {
+        file = read::read::<File>(&tree, root, &mut broken, &mut problems, &READ_EARLIER);
+    }
+    let source = Source { tree, root, broken, from_env };
+    let mut warnings = Vec::new();
+    if let Some(file) = &mut file {
+        place_sockets(file, &source);
+        let found = check::check(file, &source);
+        let (errors, others) = found.into_iter().partition(|problem| problem.severity == Severity::Error);
+        problems.extend::<Vec<_>>(errors);
+        warnings = others;
+    }
+    for problem in problems.iter_mut().chain(&mut warnings) {
+        problem.message = source.redact(&problem.message);
+        problem.help = problem.help.take().map(|help| source.redact(&help));
+    }
+    match file {
+        Some(file) if problems.is_empty() => {
+            Ok(Loaded { file, source, warnings: Problems::sorted(warnings) })
+        }
+        _ => Err(Problems::sorted(problems.into_iter().chain(warnings).collect())),
+    }
+}
+
+/// Joins included files and gives pools what they inherit.
+fn assemble(tree: &mut Tree, root: NodeId, around: &mut Surroundings<'_>) -> NodeId {
+    let root = include::join(tree, root, around);
+    let Some(defaults) = tree.entry(root, "defaults") else { return root };
+    check_defaults(tree, defaults.value, around);
+    let mut entries: Vec<_> = tree.entries(root).iter().copied().filter(|e| e.key != defaults.key).collect();
+    let usable = tree.is_map(defaults.value) && !around.broken.is_poisoned(defaults.value);
+    if let Some(pools) = entries.iter_mut().find(|entry| tree.text(entry.key) == "pools")
+        && tree.is_map(pools.value)
+        && usable
+    {
+        pools.value = merge::inherit(tree, &around.broken, defaults.value, pools.value);
+    }
+    let place = tree.node(root).place;
+    tree.add(place, Value::Map(entries))
+}
+
+/// Reads `defaults` on their own, so that a mistake in them is told even where each pool overrides it.
+fn check_defaults(tree: &mut Tree, defaults: NodeId, around: &mut Surroundings<'_>) {
+    if let Some(servers) = tree.entry(defaults, "servers") {
+        let spot = tree.spot(tree.node(servers.key).place);
+        around.problems.push(Problem::error(spot, "servers cannot be inherited").help("write them in their pool"));
+        around.broken.poison(servers.key);
+    }
+    // A pool needs servers, defaults have none: a list of nothing stands in.
+    around.broken.stand_in(defaults, "servers");
+    let Surroundings { broken, problems, .. } = around;
+    if read::read::<pool::Spec>(tree, defaults, broken, problems, &[]).is_none() {
+        broken.poison(defaults);
+    }
+}
+
+/// Makes the paths of unix sockets absolute. Other paths are when they are read; an address shows only then that it is one.
+fn place_sockets(file: &mut File, source: &Source) {
+    let place = |address: &mut Address, key_path: &str| {
+        if let Address::Unix(path) = address
+            && path.is_relative()
+        {
+            *path = source.folder(key_path).join(&*path);
+        }
+    };
+    for (name, listener) in &mut file.listeners {
+        place(&mut listener.address, &format!("listeners.{name}.address"));
+    }
+    for (name, pool) in &mut file.pools {
+        for (index, server) in pool.servers.iter_mut().enumerate() {
+            place(&mut server.address, &format!("pools.{name}.servers[{index}].address"));
+        }
+    }
+    if let Some(address) = &mut file.admin.address {
+        place(address, "admin.address");
+    }
+}

@@ -1,13 +1,14 @@
 //! What a user writes under `health_check` and `outlier_detection` of a pool.
 
-use schemars::JsonSchema;
+use schemars::{JsonSchema, json_schema};
 use serde::{Deserialize, Serialize};
 
-use crate::units::{Duration, Percent};
+use crate::units::{Duration, Percent, form};
 
 /// An active check of every server of a pool. `/healthz` alone means `{ path: /healthz }`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(remote = "Spec", deny_unknown_fields)]
+#[schemars(transform = form::also_text(json_schema!({ "type": "string", "pattern": "^/", "description": "The path." })))]
 pub struct Spec {
     /// Path to GET. A check without a path, `{ tcp: true }`, only connects.
     #[serde(default)]
@@ -19,7 +20,8 @@ pub struct Spec {
     #[serde(default)]
     pub host: Option<String>,
     /// Statuses that mean healthy: `200`, or a list such as `[200, 204]`. Default: 200 to 299.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "form::some_one_or_many")]
+    #[schemars(with = "Option<form::OneOrMany<u16>>")]
     pub status: Option<Vec<u16>>,
     /// From one check's start to the next, give or take a tenth.
     #[serde(default = "default_interval")]
@@ -33,6 +35,23 @@ pub struct Spec {
     /// Failures in a row that take a server down.
     #[serde(default = "default_unhealthy_after")]
     pub unhealthy_after: u32,
+}
+
+form::text_form!(Spec, "a path such as `/healthz`, or a map", Spec::of_path);
+
+impl Spec {
+    fn of_path<E: serde::de::Error>(path: &str) -> Result<Self, E> {
+        Ok(Self {
+            path: Some(path.to_owned()),
+            tcp: false,
+            host: None,
+            status: None,
+            interval: default_interval(),
+            timeout: default_timeout(),
+            healthy_after: default_healthy_after(),
+            unhealthy_after: default_unhealthy_after(),
+        })
+    }
 }
 
 fn default_interval() -> Duration {

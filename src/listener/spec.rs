@@ -2,7 +2,7 @@
 
 use ipnet::IpNet;
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::net::Address;
 use crate::units::{Bytes, Duration};
@@ -22,7 +22,7 @@ pub struct Spec {
     pub protocols: Option<Vec<Protocol>>,
     /// Networks whose word about the client is believed: X-Forwarded-*, Forwarded, X-Request-Id and the PROXY header.
     /// Nobody unless written.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "networks")]
     #[schemars(with = "Vec<String>")]
     pub trusted_proxies: Vec<IpNet>,
     /// Whether connections start with a PROXY protocol header (v1 or v2).
@@ -37,6 +37,29 @@ pub struct Spec {
     /// How long a client may take.
     #[serde(default)]
     pub timeouts: Timeouts,
+}
+
+/// Networks as `10.0.0.0/8`; an address alone is a network of one.
+fn networks<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<IpNet>, D::Error> {
+    struct Network(IpNet);
+    struct Text;
+    impl serde::de::Visitor<'_> for Text {
+        type Value = Network;
+        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str("a network such as 10.0.0.0/8, or an IP address")
+        }
+        fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Network, E> {
+            let network = text.parse().or_else(|_| text.parse::<std::net::IpAddr>().map(IpNet::from));
+            network.map(Network).map_err(|_| E::invalid_value(serde::de::Unexpected::Str(text), &self))
+        }
+    }
+    impl<'de> Deserialize<'de> for Network {
+        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+            deserializer.deserialize_str(Text)
+        }
+    }
+    let networks = Vec::<Network>::deserialize(deserializer)?;
+    Ok(networks.into_iter().map(|Network(network)| network).collect())
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]

@@ -34,17 +34,6 @@ pub enum Endpoint {
 #[error("`{0}` is not an address; write IP:PORT, [IPv6]:PORT, HOST:PORT or unix:/PATH")]
 pub struct ParseAddressError(String);
 
-impl Address {
-    /// The name or IP address without its port; empty for a unix socket.
-    pub fn host_name(&self) -> String {
-        match self {
-            Self::Inet(address) => address.ip().to_string(),
-            Self::Host { name, .. } => name.clone(),
-            Self::Unix(_) => String::new(),
-        }
-    }
-}
-
 impl FromStr for Address {
     type Err = ParseAddressError;
 

@@ -4,9 +4,13 @@
 
 use std::io;
 use std::pin::Pin;
+use std::os::fd::AsRawFd;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use pingora_core::protocols::l4::stream::Stream as Transport;
+use rustix::net::sockopt::set_socket_linger;
+use rustix::process::{PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_rustls::{client, server};
 
@@ -18,6 +22,27 @@ pub enum Stream {
     Server(Box<server::TlsStream<Transport>>),
     /// TLS to a server.
     Client(Box<client::TlsStream<Transport>>),
+}
+
+impl Stream {
+    /// Makes the end of this connection a reset, so that the peer does not take what it got for everything.
+    ///
+    /// A body that ends with the connection (HTTP/1.0) has no other way to be seen as cut. Where the system refuses
+    /// (seccomp), the connection just ends.
+    pub fn reset_on_drop(&self) {
+        let transport = match self {
+            Self::Plain(transport) => transport,
+            Self::Server(tls) => tls.get_ref().0,
+            Self::Client(tls) => tls.get_ref().0,
+        };
+        // pingora lends the number of its descriptor and not the descriptor, so a second one is asked for by number.
+        let own = rustix::process::getpid();
+        let twin = pidfd_open(own, PidfdFlags::empty())
+            .and_then(|process| pidfd_getfd(process, transport.as_raw_fd(), PidfdGetfdFlags::empty()));
+        if let Ok(twin) = twin {
+            let _ = set_socket_linger(&twin, Some(Duration::ZERO));
+        }
+    }
 }
 
 macro_rules! each {

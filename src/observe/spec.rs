@@ -2,10 +2,11 @@
 
 use std::path::PathBuf;
 
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use schemars::{JsonSchema, json_schema};
+use serde::{Deserialize, Serialize, Serializer};
 
 use crate::net::Address;
+use crate::units::form;
 
 /// Logs and metrics.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
@@ -21,15 +22,37 @@ pub struct Spec {
 
 /// The access log: `off`, or where and how.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
+#[serde(remote = "AccessLogSpec", deny_unknown_fields, default)]
+#[schemars(transform = form::also_text(json_schema!({ "const": "off" })))]
 pub struct AccessLogSpec {
     /// `stdout`, `stderr` or a file, opened anew on SIGUSR1.
+    #[serde(deserialize_with = "form::log_path")]
     pub path: PathBuf,
     pub format: AccessLogFormat,
     /// False when `access_log: off` was written.
     #[serde(skip)]
     pub enabled: bool,
 }
+
+impl AccessLogSpec {
+    fn of_word<E: serde::de::Error>(word: &str) -> Result<Self, E> {
+        match word {
+            "off" => Ok(Self { enabled: false, ..Self::default() }),
+            _ => Err(E::unknown_variant(word, &["off"])),
+        }
+    }
+
+    fn serialize_either<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if self.enabled { Self::serialize(self, serializer) } else { serializer.serialize_str("off") }
+    }
+}
+
+form::text_form!(
+    AccessLogSpec,
+    "`off`, or a map such as { path: stdout, format: json }",
+    AccessLogSpec::of_word,
+    AccessLogSpec::serialize_either
+);
 
 impl Default for AccessLogSpec {
     fn default() -> Self {

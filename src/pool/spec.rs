@@ -1,11 +1,14 @@
 //! What a user writes under `pools.NAME`.
 
+use std::fmt;
 use std::path::PathBuf;
 
 use schemars::JsonSchema;
+use serde::de::value::{MapAccessDeserializer, StrDeserializer};
+use serde::de::{self, Deserializer, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
 
-use crate::units::{Duration, Percent};
+use crate::units::{Duration, Percent, form};
 use crate::{health, server, upstream};
 
 /// Interchangeable servers and how work is spread over them.
@@ -24,10 +27,12 @@ pub struct Spec {
     #[serde(default)]
     pub balance: BalanceSpec,
     /// Time over which a server that came up grows to its full share. Off unless written.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "form::or_off")]
+    #[schemars(with = "Option<form::OrOff<Duration>>")]
     pub slow_start: Option<Duration>,
     /// Exchanges and tunnels per server over all threads; beyond it requests wait in the queue. No limit unless written.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "form::or_off")]
+    #[schemars(with = "Option<form::OrOff<u32>>")]
     pub max_in_flight: Option<u32>,
     /// Requests that wait while every server is at `max_in_flight`.
     #[serde(default)]
@@ -39,10 +44,12 @@ pub struct Spec {
     #[serde(default)]
     pub resolve: ResolveSpec,
     /// Keeps a client on its server. Off unless written.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "form::or_off")]
+    #[schemars(with = "Option<form::OrOff<StickySpec>>")]
     pub sticky: Option<StickySpec>,
     /// Asks every server whether it is well. Off unless written.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "form::or_off")]
+    #[schemars(with = "Option<form::OrOff<health::Spec>>")]
     pub health_check: Option<health::Spec>,
     /// Takes failing servers out for a while.
     #[serde(default)]
@@ -68,7 +75,8 @@ pub enum Protocol {
 
 /// A balancing policy by name, or with its settings: `{ policy: consistent_hash, key: { header: x-user-id } }`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(remote = "BalanceSpec", deny_unknown_fields)]
+#[schemars(transform = form::also_text(schemars::schema_for!(Policy)))]
 pub struct BalanceSpec {
     /// The algorithm.
     pub policy: Policy,
@@ -76,6 +84,15 @@ pub struct BalanceSpec {
     #[serde(default)]
     pub key: HashKey,
 }
+
+impl BalanceSpec {
+    fn of_policy<E: de::Error>(policy: &str) -> Result<Self, E> {
+        let policy = Policy::deserialize(StrDeserializer::new(policy))?;
+        Ok(Self { policy, key: HashKey::default() })
+    }
+}
+
+form::text_form!(BalanceSpec, "a policy such as `round_robin`, or a map", BalanceSpec::of_policy);
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -139,7 +156,7 @@ impl Default for ResolveSpec {
 }
 
 /// Keeps a client on its server: `socket_io`, or `{ cookie: NAME }`.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(untagged)]
 pub enum StickySpec {
     /// Learns the session ids of Socket.IO from its handshake; needs no cookie and no change in the app.
@@ -152,6 +169,25 @@ pub enum StickySpec {
 #[serde(rename_all = "snake_case")]
 pub enum SocketIo {
     SocketIo,
+}
+
+impl<'de> Deserialize<'de> for StickySpec {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Form;
+        impl<'de> Visitor<'de> for Form {
+            type Value = StickySpec;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("`socket_io`, or a map such as { cookie: lintel }")
+            }
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<StickySpec, E> {
+                SocketIo::deserialize(StrDeserializer::new(text)).map(StickySpec::SocketIo)
+            }
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<StickySpec, A::Error> {
+                CookieSpec::deserialize(MapAccessDeserializer::new(map)).map(StickySpec::Cookie)
+            }
+        }
+        deserializer.deserialize_any(Form)
+    }
 }
 
 /// The sticky cookie.
@@ -186,6 +222,7 @@ pub enum SameSite {
 #[serde(deny_unknown_fields)]
 pub struct SecretSpec {
     /// File with at least 16 bytes; white space at its end does not count.
+    #[serde(deserialize_with = "form::path")]
     pub file: PathBuf,
 }
 
@@ -208,6 +245,7 @@ impl Default for RetrySpec {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[schemars(transform = form::also_numbers)]
 pub enum RetryOn {
     /// No connection could be made; nothing was sent.
     #[serde(rename = "connect_failure")]

@@ -102,8 +102,7 @@ pub async fn run(
 
 async fn open(ask: &Ask<'_>) -> Result<Upstream, Failed> {
     let server = ask.lease.server();
-    let name = ask.plan.tls.as_ref().map(|_| server.spec.address.host_name()).unwrap_or_default();
-    let tls = ask.plan.tls.as_ref().map(|tls| (tls, name.as_str()));
+    let tls = ask.plan.tls.as_ref().map(|tls| (tls, &server.spec.address));
     let started = Instant::now();
     match connect(&server.endpoint, tls, ask.plan.connect).await {
         Ok(stream) => {

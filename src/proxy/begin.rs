@@ -5,6 +5,7 @@ use super::exchange::Exchange;
 use super::fault::Failure;
 use super::forward::{announced_client, announced_scheme, is_loop};
 use crate::observe::Fault;
+use crate::observe::metrics::Malformation;
 use crate::reply::Reply;
 use crate::route::table::{FindError, Query};
 use crate::route::{Host, NormalPath, redirect, split_target};
@@ -37,11 +38,15 @@ pub fn begin<'h>(
         exchange.client = announced_client(request, |address| trusted.contains(address)).or(exchange.client);
         exchange.scheme = announced_scheme(request).unwrap_or(exchange.scheme);
     }
-    let bad = |error: &dyn std::fmt::Display| Failure::new(Fault::BadRequest, error);
+    let malformed = &exchange.peer.listener.metrics.malformed;
+    let bad = |what: Malformation, error: &dyn std::fmt::Display| {
+        malformed.add(what, 1);
+        Failure::new(Fault::BadRequest, error)
+    };
     let host = request.get(Known::Host).filter(|host| !host.is_empty() || request.version.as_str() != "HTTP/1.0");
-    let host = host.map(Host::of).transpose().map_err(|error| bad(&error))?;
+    let host = host.map(Host::of).transpose().map_err(|error| bad(Malformation::Host, &error))?;
     let (path, _) = split_target(request.target());
-    let path = NormalPath::of(path).map_err(|error| bad(&error))?;
+    let path = NormalPath::of(path).map_err(|error| bad(Malformation::Target, &error))?;
     if is_loop(request, &engine.process.pseudonym) {
         return Err(Failure::new(Fault::Loop, "the request passed through this process before"));
     }

@@ -20,7 +20,7 @@ use crate::clock;
 use crate::listener::proxy_protocol::{self, Header, ReadHeaderError};
 use crate::listener::Pass;
 use crate::net::{Deadline, Stream};
-use crate::observe::metrics::{self, ClientTimeout, CloseReason, Handshake, Malformation, RequestVersion};
+use crate::observe::metrics::{ClientTimeout, CloseReason, Handshake, Malformation, RequestVersion};
 use crate::observe::{Fault, Record};
 use crate::reply::Reply;
 use crate::server::process_ms;
@@ -56,15 +56,13 @@ struct Ended {
 
 /// Serves one connection to its end.
 pub async fn run(engine: &Engine, accepted: Accepted) {
-    let Accepted { listener, transport, address, port, pass } = accepted;
+    let Accepted { listener, transport, address, port, mut pass } = accepted;
     let started = Instant::now();
     let trusted = listener.trusted.vouch_for(address.map(|address| address.ip()));
     let mut peer = Peer { trusted, listener, address, port, session: None };
-    let opened = open(&mut peer, transport);
-    let opened = pin!(opened);
     let opened = tokio::select! {
         biased;
-        opened = opened => opened,
+        opened = open(&mut peer, transport) => opened,
         () = pass.evicted() => Err(Some(Ended { failure: Fault::ConnectionLimit.into(), reason: CloseReason::Evicted })),
     };
     match opened {
@@ -134,7 +132,7 @@ async fn refuse_handshake(peer: &Peer, error: HandshakeError) -> Option<Ended> {
         return None;
     }
     let metrics = &peer.listener.metrics;
-    metrics.handshake_failures.add(handshake_metric(kind), 1);
+    metrics.handshake_failures.add(kind, 1);
     let fault = if kind == HandshakeFailure::Timeout { Fault::TlsTimeout } else { Fault::TlsFailed };
     if kind == HandshakeFailure::Timeout {
         metrics.timeouts.add(ClientTimeout::TlsHandshake, 1);
@@ -146,20 +144,6 @@ async fn refuse_handshake(peer: &Peer, error: HandshakeError) -> Option<Ended> {
         answer_plain_http(peer, transport).await;
     }
     Some(Ended { failure, reason: CloseReason::Tls })
-}
-
-fn handshake_metric(kind: HandshakeFailure) -> metrics::HandshakeFailure {
-    use HandshakeFailure as F;
-    use metrics::HandshakeFailure as M;
-    match kind {
-        F::Timeout => M::Timeout,
-        F::Silent | F::ClientClosed => M::ClientGone,
-        F::PlainHttp | F::NotTls => M::NotTls,
-        F::NoSharedVersion | F::NoSharedCipher | F::NoSharedProtocol => M::Incompatible,
-        F::ClientCertificateMissing | F::ClientCertificateInvalid => M::ClientCertificate,
-        F::CertificateRefused | F::Alert => M::Alert,
-        F::Protocol | F::Internal => M::Protocol,
-    }
 }
 
 /// Tells a client that speaks HTTP to a TLS port what is wrong, as others do.
@@ -185,14 +169,14 @@ enum Waited {
     Evicted,
 }
 
-async fn requests(engine: &Engine, peer: &Peer, stream: Stream, pass: Pass) {
+async fn requests(engine: &Engine, peer: &Peer, stream: Stream, mut pass: Pass) {
     let metrics = &peer.listener.metrics;
     let mut client = Downstream::new(stream);
     let mut deadline = Deadline::new();
     let mut served = 0u64;
     let next = loop {
         let mut heads = engine.take_heads();
-        let (waited, start) = next_request(engine, peer, &mut client, &mut heads, &mut deadline, &pass, served).await;
+        let (waited, start) = next_request(engine, peer, &mut client, &mut heads, &mut deadline, &mut pass, served).await;
         match waited {
             Waited::Request => {}
             Waited::Failed(_) | Waited::Late | Waited::Ended | Waited::Idle | Waited::Evicted => {
@@ -233,7 +217,7 @@ async fn next_request(
     client: &mut Downstream,
     heads: &mut Heads,
     deadline: &mut Deadline,
-    pass: &Pass,
+    pass: &mut Pass,
     served: u64,
 ) -> (Waited, Start) {
     let timeouts = &peer.listener.timeouts;
@@ -243,11 +227,10 @@ async fn next_request(
     deadline.after(if served == 0 || first_byte.is_some() { timeouts.head } else { timeouts.keep_alive });
     let mut drained = pin!(engine.drained());
     let mut draining = false;
-    let mut is_silent = false;
     let waited = poll_fn(|cx| {
         match client.poll_head(cx, peer.listener.limits, &mut heads.request) {
             // A place that was given away in this very moment is gone: the client was told nothing yet and asks again.
-            Poll::Ready(Ok(true)) if is_silent && !pass.busy() => return Poll::Ready(Waited::Evicted),
+            Poll::Ready(Ok(true)) if pass.busy().is_err() => return Poll::Ready(Waited::Evicted),
             Poll::Ready(Ok(true)) => return Poll::Ready(Waited::Request),
             Poll::Ready(Ok(false)) => return Poll::Ready(Waited::Ended),
             Poll::Ready(Err(error)) => return Poll::Ready(Waited::Failed(error)),
@@ -257,10 +240,7 @@ async fn next_request(
             first_byte = Some(Instant::now());
             deadline.after(timeouts.head);
         }
-        if !is_silent {
-            is_silent = true;
-            pass.silent(process_ms(began));
-        }
+        pass.silent(process_ms(began));
         if !draining && drained.as_mut().poll(cx).is_ready() {
             draining = true;
             if first_byte.is_none() {
@@ -357,17 +337,16 @@ fn head_fault(error: ParseHeadError) -> Fault {
 
 fn malformation(error: ParseHeadError) -> Malformation {
     match error {
-        ParseHeadError::Malformed(what) if what.contains("Host") => Malformation::Host,
-        ParseHeadError::Malformed(what) if what.contains("target") => Malformation::Target,
-        ParseHeadError::Malformed(what) if what.contains("Length") || what.contains("Encoding") => Malformation::Framing,
-        ParseHeadError::Malformed(what) if what.contains("field") => Malformation::Field,
-        ParseHeadError::Malformed(what) if what.contains("first") || what.contains("method") => Malformation::RequestLine,
-        ParseHeadError::Malformed(_) | ParseHeadError::Expectation | ParseHeadError::Connect => Malformation::Other,
-        ParseHeadError::TransferCoding => Malformation::Framing,
+        ParseHeadError::Malformed(what) if what.starts_with("Host") => Malformation::Host,
+        ParseHeadError::Malformed(what) if what.starts_with("the target") => Malformation::Target,
+        ParseHeadError::Malformed(_) => Malformation::Head,
         ParseHeadError::TooLarge => Malformation::HeadTooLarge,
         ParseHeadError::TooManyFields => Malformation::TooManyHeaders,
         ParseHeadError::TargetTooLong => Malformation::UriTooLong,
         ParseHeadError::Version => Malformation::Version,
+        ParseHeadError::TransferCoding => Malformation::TransferCoding,
+        ParseHeadError::Expectation => Malformation::Expectation,
+        ParseHeadError::Connect => Malformation::Method,
     }
 }
 

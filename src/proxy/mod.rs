@@ -17,6 +17,7 @@ pub mod upload;
 
 use crate::filter::Verdict;
 use crate::observe::Fault;
+use crate::observe::metrics::{ClientTimeout, Malformation};
 use crate::reply::Reply;
 use crate::snapshot::Action;
 use crate::wire::Downstream;
@@ -111,6 +112,19 @@ async fn send(
     Ok(if keep_alive { Next::KeepAlive } else { Next::Close })
 }
 
+/// Faults of clients are counted by listener too, where floods are looked for.
+fn count_client_fault(exchange: &Exchange<'_>, fault: Fault) {
+    let metrics = &exchange.peer.listener.metrics;
+    match fault {
+        // A bad head has been counted where it was seen; what is bad after the route was found is the body.
+        Fault::BadRequest if exchange.route.is_some() => metrics.malformed.add(Malformation::Body, 1),
+        Fault::BodyTooLarge => metrics.malformed.add(Malformation::BodyTooLarge, 1),
+        Fault::BodyTimeout => metrics.timeouts.add(ClientTimeout::BodyIdle, 1),
+        Fault::WriteTimeout => metrics.timeouts.add(ClientTimeout::WriteIdle, 1),
+        _ => {}
+    }
+}
+
 /// Answers a failure if anything can still be answered.
 async fn answer_failure(
     engine: &Engine,
@@ -119,6 +133,7 @@ async fn answer_failure(
     failure: Failure,
 ) -> Next {
     let fault = failure.fault;
+    count_client_fault(exchange, fault);
     exchange.failure = Some(failure);
     if exchange.answered {
         return Next::Abort;

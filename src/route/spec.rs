@@ -1,9 +1,14 @@
 //! What a user writes in the list `routes`.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use schemars::JsonSchema;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{self, Deserializer, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
+
+use crate::units::form;
 
 /// A match and what happens to the requests it takes. Exactly one of `to`, `redirect` and `respond` is written.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
@@ -22,7 +27,8 @@ pub struct Spec {
     #[serde(default)]
     pub rewrite: RewriteSpec,
     /// The pool that answers: `web`, or several with weights: `{ api: 95, canary: 5 }`.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "one_or_weights")]
+    #[schemars(with = "OneOrWeights")]
     pub to: BTreeMap<String, u32>,
     /// Sends the client elsewhere.
     #[serde(default)]
@@ -40,10 +46,14 @@ pub struct Spec {
 #[serde(deny_unknown_fields, default)]
 pub struct MatchSpec {
     /// Host without port: `app.example.com`, or `*.example.com` for any name below it. One or a list.
+    #[serde(deserialize_with = "form::one_or_many")]
+    #[schemars(with = "form::OneOrMany<String>")]
     pub host: Vec<String>,
     /// `/exact`, `/prefix/*` (`/prefix` and all below it), or `{ regex: ... }` over the whole normal path.
     pub path: Option<PathSpec>,
     /// Request methods. One or a list.
+    #[serde(deserialize_with = "form::one_or_many")]
+    #[schemars(with = "form::OneOrMany<String>")]
     pub method: Vec<String>,
     /// Header fields by name: an exact value or `{ regex: ... }`.
     pub headers: BTreeMap<String, ValueSpec>,
@@ -54,7 +64,7 @@ pub struct MatchSpec {
 }
 
 /// A path as text, or as a regular expression.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(untagged)]
 pub enum PathSpec {
     Text(String),
@@ -62,7 +72,7 @@ pub enum PathSpec {
 }
 
 /// A value that must be equal, or match a regular expression.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(untagged)]
 pub enum ValueSpec {
     Exact(String),
@@ -74,6 +84,67 @@ pub enum ValueSpec {
 pub struct RegexSpec {
     /// A regular expression (syntax of the Rust `regex` crate); it must match the whole text.
     pub regex: String,
+}
+
+/// Text, or a regular expression over it.
+struct TextOrRegex<T> {
+    expecting: &'static str,
+    text: fn(String) -> T,
+    regex: fn(RegexSpec) -> T,
+}
+
+impl<'de, T> Visitor<'de> for TextOrRegex<T> {
+    type Value = T;
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.expecting)
+    }
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<T, E> {
+        Ok((self.text)(text.to_owned()))
+    }
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<T, A::Error> {
+        RegexSpec::deserialize(MapAccessDeserializer::new(map)).map(self.regex)
+    }
+}
+
+impl<'de> Deserialize<'de> for PathSpec {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let expecting = "a path such as `/api/*`, or { regex: ... }";
+        deserializer.deserialize_any(TextOrRegex { expecting, text: Self::Text, regex: Self::Regex })
+    }
+}
+
+impl<'de> Deserialize<'de> for ValueSpec {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let expecting = "text, or { regex: ... }";
+        deserializer.deserialize_any(TextOrRegex { expecting, text: Self::Exact, regex: Self::Regex })
+    }
+}
+
+/// What `one_or_weights` reads.
+#[derive(JsonSchema)]
+#[serde(untagged)]
+#[expect(dead_code, reason = "only its schema is used")]
+enum OneOrWeights {
+    One(String),
+    Weights(BTreeMap<String, u32>),
+}
+
+/// The name of a pool alone means all of the requests.
+fn one_or_weights<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, u32>, D::Error> {
+    struct Form;
+    impl<'de> Visitor<'de> for Form {
+        type Value = BTreeMap<String, u32>;
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("the name of a pool, or a map of names and weights, as text")
+        }
+        fn visit_str<E: de::Error>(self, pool: &str) -> Result<Self::Value, E> {
+            Ok(BTreeMap::from([(pool.to_owned(), 100)]))
+        }
+        fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+            BTreeMap::deserialize(MapAccessDeserializer::new(map))
+        }
+    }
+    deserializer.deserialize_any(Form)
 }
 
 /// Changes of the request target and host.

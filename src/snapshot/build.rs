@@ -23,7 +23,7 @@ use crate::pool::{self, Pool, StickyKey};
 use crate::route::{self, Redirect, Rewrite, Split, Table, respond};
 use crate::server::{self, Server, process_ms};
 use crate::tls::Terminator;
-use crate::upstream::ClientTls;
+use crate::upstream::{ClientTls, SystemRoots};
 use crate::wire::h1::parse::Limits;
 
 /// Protocols offered by ALPN.
@@ -53,7 +53,7 @@ pub struct Surroundings<'a> {
 
 /// Builds the plan of a file that has passed its own checks.
 pub fn build(file: &File, surroundings: &Surroundings<'_>) -> Result<Built, Vec<Problem>> {
-    let mut builder = Builder { surroundings, problems: Vec::new(), warnings: Vec::new() };
+    let mut builder = Builder { surroundings, roots: SystemRoots::default(), problems: Vec::new(), warnings: Vec::new() };
     let pools = builder.pools(file);
     let listeners = builder.listeners(file);
     let routes = builder.routes(file, &pools);
@@ -87,6 +87,7 @@ pub fn make_server(
 }
 
 struct Builder<'a> {
+    roots: SystemRoots,
     surroundings: &'a Surroundings<'a>,
     problems: Vec<Problem>,
     warnings: Vec<Problem>,
@@ -108,7 +109,7 @@ impl Builder<'_> {
         let make = |identity, endpoint, spec: &server::Spec| make_server(metrics, &shared, identity, endpoint, spec);
         let servers = expand(&spec.servers, &Answers::new(), &[], make);
         let key = self.sticky_key(name, spec);
-        let tls = spec.tls.as_ref().map(ClientTls::build).transpose();
+        let tls = spec.tls.as_ref().map(|tls| ClientTls::build(tls, PROTOCOLS, &self.roots)).transpose();
         let tls = match tls {
             Ok(tls) => tls,
             Err(errors) => {
@@ -118,6 +119,7 @@ impl Builder<'_> {
                 return None;
             }
         };
+        self.check_names(name, spec, tls.as_ref());
         let pool = Pool::build(Arc::clone(&shared), spec.clone(), servers, key.as_ref(), metrics.pool(name));
         let on = &spec.retries.on;
         let statuses = [(RetryOn::Status502, 502), (RetryOn::Status503, 503), (RetryOn::Status504, 504)];
@@ -134,6 +136,16 @@ impl Builder<'_> {
             retry_connect: on.contains(&RetryOn::ConnectFailure),
             retry_reset: on.contains(&RetryOn::Reset),
         }))
+    }
+
+    /// With TLS every server needs a name that its certificate can be verified for.
+    fn check_names(&mut self, name: &str, spec: &pool::Spec, tls: Option<&ClientTls>) {
+        let Some(tls) = tls else { return };
+        for (place, server) in spec.servers.iter().enumerate() {
+            if let Err(error) = tls.server_name(&server.address) {
+                self.problem(format!("pools.{name}.servers[{place}]"), error);
+            }
+        }
     }
 
     fn sticky_key(&mut self, name: &str, spec: &pool::Spec) -> Option<StickyKey> {

@@ -64,7 +64,7 @@ impl Listener {
 }
 
 /// Where `redirect_to` leads.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct RedirectTo {
     /// Name of the other listener; its port is known once it is bound.
     pub listener: String,

@@ -15,7 +15,8 @@ pub(crate) mod testing;
 
 pub use certificate::Expiry;
 pub use client_certificate::ClientCertificate;
-pub use handshake::{HandshakeError, HandshakeFailure};
+pub use crate::observe::metrics::HandshakeFailure;
+pub use handshake::HandshakeError;
 pub use pem::{ReadPemError, read_authorities, read_chain, read_key};
 pub use spec::Spec;
 pub use terminator::{Session, Terminator};
@@ -53,6 +54,16 @@ impl BuildError {
     pub fn new(at: impl Into<String>, message: impl ToString) -> Self {
         Self { at: at.into(), message: message.to_string() }
     }
+}
+
+/// Reads a chain and its key and checks that they belong together; the errors are at `cert` and `key`.
+pub fn read_certified_key(
+    spec: &spec::CertificateSpec,
+    provider: &CryptoProvider,
+) -> Result<Arc<rustls::sign::CertifiedKey>, Vec<BuildError>> {
+    let certificate = certificate::Certificate::read(spec, provider);
+    let error = |(at, message): (&str, String)| BuildError::new(at, message);
+    certificate.map(|read| read.key).map_err(|flaws| flaws.into_iter().map(error).collect())
 }
 
 /// The cryptography of every TLS connection: aws-lc-rs with X25519MLKEM768 as the first key exchange.

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::units::form;
+
 /// TLS to clients.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -24,13 +26,16 @@ pub struct Spec {
 #[serde(deny_unknown_fields)]
 pub struct CertificateSpec {
     /// PEM file with the leaf first, then its issuers.
+    #[serde(deserialize_with = "form::path")]
     pub cert: PathBuf,
     /// PEM file with the private key (PKCS#8, SEC1 or PKCS#1).
+    #[serde(deserialize_with = "form::path")]
     pub key: PathBuf,
 }
 
 /// The oldest TLS version to speak.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[schemars(transform = form::also_numbers)]
 pub enum MinVersion {
     #[default]
     #[serde(rename = "1.2")]
@@ -44,6 +49,7 @@ pub enum MinVersion {
 #[serde(deny_unknown_fields)]
 pub struct ClientAuthSpec {
     /// PEM file with the authorities whose certificates are accepted.
+    #[serde(deserialize_with = "form::path")]
     pub ca: PathBuf,
     /// `required` ends the handshake without a valid certificate; `optional` lets clients without one in.
     #[serde(default)]

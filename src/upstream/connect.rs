@@ -6,7 +6,7 @@ use pingora_core::protocols::l4::ext;
 use pingora_core::protocols::l4::stream::Stream as Transport;
 
 use super::ClientTls;
-use crate::net::{Endpoint, Stream};
+use crate::net::{Address, Endpoint, Stream};
 
 /// Why no connection could be made. Nothing of a request was sent.
 #[derive(Debug, thiserror::Error)]
@@ -19,17 +19,18 @@ pub enum ConnectError {
     Tls { endpoint: Endpoint, reason: String },
 }
 
-/// Connects to `endpoint`; with `tls`, also shakes hands for `server_name`.
+/// Connects to `endpoint`; with `tls`, also shakes hands for the name that the server was written with.
 pub async fn connect(
     endpoint: &Endpoint,
-    tls: Option<(&ClientTls, &str)>,
+    tls: Option<(&ClientTls, &Address)>,
     limit: Duration,
 ) -> Result<Stream, ConnectError> {
     let connecting = async {
         let transport = connect_transport(endpoint).await?;
-        let Some((tls, server_name)) = tls else { return Ok(Stream::Plain(transport)) };
-        let stream = tls.connect(transport, server_name).await;
-        let stream = stream.map_err(|error| ConnectError::Tls { endpoint: endpoint.clone(), reason: error.to_string() })?;
+        let Some((tls, address)) = tls else { return Ok(Stream::Plain(transport)) };
+        let failed = |reason: String| ConnectError::Tls { endpoint: endpoint.clone(), reason };
+        let server_name = tls.server_name(address).map_err(|error| failed(error.to_string()))?;
+        let stream = tls.connect(transport, &server_name).await.map_err(|error| failed(error.to_string()))?;
         Ok(Stream::Client(Box::new(stream)))
     };
     match pingora_timeout::timeout(limit, connecting).await {

@@ -8,4 +8,4 @@ pub mod tls;
 pub use connect::{ConnectError, connect};
 pub use idle::Idle;
 pub use spec::TlsSpec;
-pub use tls::ClientTls;
+pub use tls::{ClientTls, SystemRoots};

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::units::form;
+
 /// TLS to the servers of a pool.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -12,10 +14,13 @@ pub struct TlsSpec {
     /// Name to ask for (SNI) and to verify. Default: the host name or IP address of the server as written.
     pub server_name: Option<String>,
     /// PEM file with the authorities to trust instead of the system's.
+    #[serde(deserialize_with = "form::some_path")]
     pub ca: Option<PathBuf>,
     /// PEM file with the certificate that Lintel shows; needs `key`.
+    #[serde(deserialize_with = "form::some_path")]
     pub cert: Option<PathBuf>,
     /// PEM file with the key of `cert`.
+    #[serde(deserialize_with = "form::some_path")]
     pub key: Option<PathBuf>,
     /// Accepts any certificate. For tests only.
     pub insecure_skip_verify: bool,

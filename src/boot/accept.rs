@@ -1,0 +1,108 @@
+//! One listener's accepts on one engine thread, spread evenly over all of them.
+//!
+//! Every thread accepts from the same socket, so a busy one does not hold connections up. Whoever accepts hands the
+//! connection to the thread with the fewest open ones; mostly that is itself.
+
+use std::future::Future;
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::Instant;
+
+use tokio::sync::Notify;
+
+use super::engines::{Order, Seat, serve};
+use crate::listener::{Accepted, Acceptor, Entrance, Pass, Share};
+use crate::observe::metrics::CloseReason;
+use crate::proxy::connection;
+use crate::proxy::engine::Engine;
+use crate::server::process_ms;
+use crate::snapshot::Listener;
+
+/// A connection with its place, on its way to the thread that serves it.
+pub struct Incoming {
+    pub listener: Arc<Listener>,
+    accepted: Accepted,
+    pass: Pass,
+    /// Port that the listener is bound to; 0 for a unix socket.
+    port: u16,
+}
+
+impl Incoming {
+    /// Registers it with the thread that calls.
+    pub fn open(self) -> std::io::Result<connection::Accepted> {
+        let address = self.accepted.peer;
+        let transport = self.accepted.into_transport()?;
+        Ok(connection::Accepted { listener: self.listener, transport, address, port: self.port, pass: self.pass })
+    }
+}
+
+/// What an accept loop works with.
+pub struct Gateway {
+    pub listener: Arc<Listener>,
+    pub entrance: Arc<Entrance>,
+    pub share: Share,
+    pub port: u16,
+}
+
+/// Accepts until draining begins, and then what the system has accepted already.
+pub async fn run(engine: Rc<Engine>, seat: Rc<Seat>, emptied: Rc<Notify>, gateway: Gateway) {
+    let Gateway { listener, entrance, share, port } = gateway;
+    let mut acceptor = match share.into_acceptor() {
+        Ok(acceptor) => acceptor,
+        Err(error) => {
+            tracing::error!(listener = &*listener.name, %error, "this thread cannot accept connections");
+            return;
+        }
+    };
+    let take = |accepted: Accepted| {
+        listener.metrics.connections.add(1);
+        match entrance.admit(process_ms(Instant::now())) {
+            Ok(pass) => {
+                let incoming = Incoming { listener: Arc::clone(&listener), accepted, pass, port };
+                place(&engine, &seat, &emptied, incoming);
+            }
+            // Dropping it closes it.
+            Err(_) => listener.metrics.closed.add(CloseReason::Limit, 1),
+        }
+    };
+    let mut drained = pin!(engine.drained());
+    loop {
+        tokio::select! {
+            biased;
+            accepted = acceptor.accept() => match accepted {
+                Ok(accepted) => take(accepted),
+                Err(_) => return,
+            },
+            () = &mut drained => break,
+        }
+    }
+    // Readiness of what came last may not have been seen yet.
+    tokio::task::yield_now().await;
+    while let Some(accepted) = accept_ready(&mut acceptor) {
+        take(accepted);
+    }
+}
+
+/// A connection that is there already.
+fn accept_ready(acceptor: &mut Acceptor) -> Option<Accepted> {
+    let accept = pin!(tokio::task::unconstrained(acceptor.accept()));
+    match accept.poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(accepted) => accepted.ok(),
+        Poll::Pending => None,
+    }
+}
+
+fn place(engine: &Rc<Engine>, seat: &Rc<Seat>, emptied: &Rc<Notify>, incoming: Incoming) {
+    // While draining, another thread may have ended already.
+    let thread = if engine.process.is_draining() { seat.number } else { seat.load.lightest(seat.number) };
+    seat.load.add(thread);
+    if thread == seat.number {
+        serve(engine, seat, emptied, incoming);
+    } else if let Some(orders) = seat.orders.get(thread)
+        && orders.send(Order::Serve(incoming)).is_err()
+    {
+        seat.load.sub(thread);
+    }
+}

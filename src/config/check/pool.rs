@@ -1,0 +1,147 @@
+//! Pools, and what their servers are asked to do.
+
+use std::collections::HashMap;
+
+use super::{Checker, text};
+use crate::health;
+use crate::pool::Spec;
+use crate::pool::spec::{HashKey, StickySpec};
+use crate::wire::token::is_token;
+
+pub fn check(checker: &mut Checker<'_>) {
+    let pools = &checker.file.pools;
+    checker.names("pools", pools);
+    for (name, spec) in pools {
+        let pool = format!("pools.{name}");
+        servers(checker, &pool, spec);
+        tls(checker, &pool, spec);
+        if let Some(check) = &spec.health_check {
+            health_check(checker, &format!("{pool}.health_check"), check);
+        }
+        numbers(checker, &pool, spec);
+        hash_key(checker, &pool, &spec.balance.key);
+        if let Some(StickySpec::Cookie(cookie)) = &spec.sticky {
+            let fine = is_token(cookie.cookie.as_bytes());
+            let help = "the name of a cookie has letters, digits, `-`, `_` and `.`";
+            checker.text(&format!("{pool}.sticky.cookie"), &cookie.cookie, (!fine).then_some(help));
+        }
+        let used = checker.file.routes.iter().any(|route| route.to.contains_key(name));
+        // With a route in doubt, nobody knows.
+        if !used && !checker.source.is_in_doubt("routes") {
+            checker.warning(&pool, "no route uses this pool", "write a route: `- to: ...`");
+        }
+    }
+}
+
+fn servers(checker: &mut Checker<'_>, pool: &str, spec: &Spec) {
+    if spec.servers.is_empty() {
+        checker.problem(&format!("{pool}.servers"), "there is no server", "write one: \"127.0.0.1:3000\"");
+    } else if spec.servers.iter().all(|server| server.backup) {
+        let help = "take `backup` from those that are to work";
+        checker.problem(&format!("{pool}.servers"), "every server is a backup", help);
+    }
+    let mut seen = HashMap::new();
+    for (index, server) in spec.servers.iter().enumerate() {
+        let key_path = format!("{pool}.servers[{index}]");
+        checker.range(&format!("{key_path}.weight"), server.weight, 1..=1000);
+        if let crate::net::Address::Inet(address) = server.address
+            && (address.port() == 0 || address.ip().is_unspecified())
+        {
+            let help = "write the address of the server, such as \"127.0.0.1:3000\"";
+            checker.problem(&format!("{key_path}.address"), format!("`{address}` cannot be connected to"), help);
+        }
+        match seen.get(&server.address) {
+            None => {
+                seen.insert(&server.address, key_path);
+            }
+            Some(first) => {
+                let message = format!("the server `{}` is in this pool twice", server.address);
+                let help = "take one out; `weight` gives a server more work";
+                checker.clash(&key_path, message, help, first, "is the first one");
+            }
+        }
+    }
+}
+
+fn tls(checker: &mut Checker<'_>, pool: &str, spec: &Spec) {
+    let Some(tls) = &spec.tls else { return };
+    match (&tls.cert, &tls.key) {
+        (Some(_), None) => checker.problem(&format!("{pool}.tls.cert"), "`cert` needs `key`", "write the file of its key"),
+        (None, Some(_)) => {
+            checker.problem(&format!("{pool}.tls.key"), "`key` needs `cert`", "write the file of its certificate");
+        }
+        _ => {}
+    }
+    if let Some(name) = &tls.server_name {
+        checker.text(&format!("{pool}.tls.server_name"), name, text::host_error(name).as_deref());
+    }
+    if tls.insecure_skip_verify {
+        let help = "whoever is between Lintel and the servers can read and change everything; name their CA under `ca`";
+        checker.warning(&format!("{pool}.tls.insecure_skip_verify"), "certificates of the servers are not verified", help);
+    }
+}
+
+fn health_check(checker: &mut Checker<'_>, key_path: &str, check: &health::Spec) {
+    let at = |key: &str| format!("{key_path}.{key}");
+    match &check.path {
+        Some(path) => {
+            // The short form is the path itself.
+            checker.text(&at("path"), path, text::request_path_error(path));
+            if check.tcp {
+                checker.problem(&at("tcp"), "a check has a path, or is `tcp: true`, not both", "take one of them out");
+            }
+        }
+        None if check.tcp => {
+            for (key, written) in [("status", check.status.is_some()), ("host", check.host.is_some())] {
+                if written {
+                    checker.problem(&at(key), format!("a TCP check sends nothing, so it has no `{key}`"), "take it out");
+                }
+            }
+        }
+        None => {
+            let help = "write `path: /healthz`, or `tcp: true` to connect only";
+            checker.problem(key_path, "this check has nothing to ask", help);
+        }
+    }
+    if check.timeout > check.interval {
+        let key = if checker.source.names(key_path, "timeout") { "timeout" } else { "interval" };
+        let message = format!("`timeout` ({}) is longer than `interval` ({})", check.timeout, check.interval);
+        checker.problem(&at(key), message, "a check ends before the next one begins");
+    }
+    for (index, status) in check.status.iter().flatten().enumerate() {
+        checker.range(&at(&format!("status[{index}]")), *status, 100..=599);
+    }
+    if check.status.as_ref().is_some_and(Vec::is_empty) {
+        checker.problem(&at("status"), "no status means healthy", "write one, such as `200`");
+    }
+    if let Some(host) = &check.host {
+        checker.text(&at("host"), host, text::host_field_error(host).as_deref());
+    }
+    checker.range(&at("healthy_after"), check.healthy_after, 1..=100);
+    checker.range(&at("unhealthy_after"), check.unhealthy_after, 1..=100);
+}
+
+fn numbers(checker: &mut Checker<'_>, pool: &str, spec: &Spec) {
+    let at = |key: &str| format!("{pool}.{key}");
+    if let Some(most) = spec.max_in_flight {
+        checker.range(&at("max_in_flight"), most, 1..=1_000_000);
+    }
+    checker.range(&at("queue.size"), spec.queue.size, 0..=100_000);
+    checker.range(&at("idle_connections"), spec.idle_connections, 0..=65_535);
+    checker.range(&at("retries.attempts"), spec.retries.attempts, 0..=10);
+    checker.range(&at("outlier_detection.consecutive_failures"), spec.outlier_detection.consecutive_failures, 1..=1000);
+}
+
+fn hash_key(checker: &mut Checker<'_>, pool: &str, key: &HashKey) {
+    let (kind, name) = match key {
+        HashKey::ClientIp | HashKey::Uri => return,
+        HashKey::Header(name) => ("header", name),
+        HashKey::Cookie(name) => ("cookie", name),
+        HashKey::Query(name) if name.is_empty() => ("query", name),
+        HashKey::Query(_) => return,
+    };
+    if !is_token(name.as_bytes()) {
+        let key_path = format!("{pool}.balance.key.{kind}");
+        checker.text(&key_path, name, Some("a name has letters, digits, `-` and `_`, and no spaces"));
+    }
+}

@@ -1,0 +1,209 @@
+//! From the path of a key to its place in a file, for whoever finds a problem after reading.
+
+use std::path::Path;
+
+use super::interpolate::EnvValue;
+use super::problem::{Problem, Severity, Spot};
+use super::read::Broken;
+use super::tree::{Entry, Node, NodeId, Scalar, Tree, Value};
+
+/// Where everything in a config was written.
+#[derive(Clone, Debug)]
+pub struct Source {
+    pub(super) tree: Tree,
+    pub(super) root: NodeId,
+    pub(super) broken: Broken,
+    pub(super) from_env: Vec<EnvValue>,
+}
+
+/// What a key path leads to.
+struct Found<'p> {
+    /// Key of the node, unless the node is an item of a list.
+    key: Option<NodeId>,
+    /// The deepest node on the path that is written.
+    node: NodeId,
+    /// What is not written.
+    rest: &'p str,
+}
+
+impl Source {
+    /// A problem at a key, such as `listeners.https.tls.certificates[0].key`. It points at the value if that is a scalar,
+    /// else at the key; where the path goes on beyond what is written, at the last key that is.
+    pub fn problem_at(&self, key_path: &str, message: impl AsRef<str>) -> Problem {
+        self.at(key_path, Severity::Error, message.as_ref())
+    }
+
+    /// The same as a warning.
+    pub fn warning_at(&self, key_path: &str, message: impl AsRef<str>) -> Problem {
+        self.at(key_path, Severity::Warning, message.as_ref())
+    }
+
+    /// Names the text of all files together: equal texts have equal names, in every process. FNV-1a, 64 bits; it tells
+    /// versions apart and is no defence against anybody.
+    pub fn hash(&self) -> String {
+        let bytes = self.tree.files.iter().flat_map(|file| file.text.bytes().chain([0]));
+        let hash = bytes.fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+        });
+        format!("{hash:016x}")
+    }
+
+    /// The files of the config, the main one first.
+    pub fn files(&self) -> impl Iterator<Item = std::path::PathBuf> {
+        self.tree.files.iter().map(|file| file.folder.join(Path::new(&file.name).file_name().unwrap_or_default()))
+    }
+
+    /// Line and column of a key path, as `problem_at` points.
+    pub(super) fn spot(&self, key_path: &str) -> Spot {
+        let found = self.find(key_path);
+        let node = self.tree.node(found.node);
+        let place = match (&node.value, found.key) {
+            (Value::Scalar(_), _) | (_, None) => node.place,
+            (_, Some(key)) => self.tree.node(key).place,
+        };
+        self.tree.spot(place)
+    }
+
+    /// Line and column of the key itself.
+    pub(super) fn key_spot(&self, key_path: &str) -> Spot {
+        let found = self.find(key_path);
+        let place = match found.key {
+            Some(key) if found.rest.is_empty() => self.tree.node(key).place,
+            _ => return self.spot(key_path),
+        };
+        self.tree.spot(place)
+    }
+
+    /// Line and column of a name that is written at a path: as a value, or as a key of the map there.
+    pub(super) fn name_spot(&self, key_path: &str, name: &str) -> Spot {
+        let found = self.find(key_path);
+        match self.tree.entry(found.node, name) {
+            Some(entry) if found.rest.is_empty() => self.tree.spot(self.tree.node(entry.key).place),
+            _ => self.spot(key_path),
+        }
+    }
+
+    /// Whether the map at a path has a key, be its value good or not.
+    pub(super) fn names(&self, key_path: &str, name: &str) -> bool {
+        let found = self.find(key_path);
+        found.rest.is_empty() && self.tree.entry(found.node, name).is_some()
+    }
+
+    /// Whether something at a path was reported already, so that what looks wrong there may only follow from it.
+    pub(super) fn is_in_doubt(&self, key_path: &str) -> bool {
+        let Found { node, rest, .. } = self.find(key_path);
+        if rest.is_empty() {
+            return self.has_broken(node);
+        }
+        let next = rest.trim_start_matches('.').split(['.', '[']).next().unwrap_or("");
+        self.broken.missing(node).contains(&next) || self.broken.has_poisoned_entry(&self.tree, node)
+    }
+
+    /// Takes values of the environment out of a message. Quoted ones of any length; bare ones unless they are so short that
+    /// they are part of ordinary words. What is said at the very value is taken out by `without_value`.
+    pub(super) fn redact(&self, message: &str) -> String {
+        let mut message = message.to_owned();
+        for EnvValue { value, written } in &self.from_env {
+            if value.is_empty() {
+                continue;
+            }
+            message = message.replace(&format!("`{value}`"), &format!("`{written}`"));
+            if value.len() >= 4 {
+                message = message.replace(value.as_str(), written);
+            }
+        }
+        message
+    }
+
+    fn at(&self, key_path: &str, severity: Severity, message: &str) -> Problem {
+        let message = match &self.tree.node(self.find(key_path).node) {
+            Node { value: Value::Scalar(Scalar { text, from_env: true, .. }), place, .. } => {
+                let file = &self.tree.files[place.file as usize].text;
+                without_value(message, text, file.get(place.start..place.end).unwrap_or("${...}"))
+            }
+            _ => message.to_owned(),
+        };
+        Problem { severity, ..Problem::error(self.spot(key_path), self.redact(&message)) }
+    }
+
+    fn has_broken(&self, node: NodeId) -> bool {
+        if self.broken.is_poisoned(node) || !self.broken.missing(node).is_empty() {
+            return true;
+        }
+        match &self.tree.node(node).value {
+            Value::Scalar(_) => false,
+            Value::List(items) => items.iter().any(|item| self.has_broken(*item)),
+            Value::Map(entries) => {
+                entries.iter().any(|entry| self.broken.is_poisoned(entry.key) || self.has_broken(entry.value))
+            }
+        }
+    }
+
+    fn find<'p>(&self, key_path: &'p str) -> Found<'p> {
+        let mut found = Found { key: None, node: self.root, rest: key_path };
+        while !found.rest.is_empty() {
+            let Some((key, node, rest)) = self.step(found.node, found.rest) else { break };
+            found = Found { key, node, rest };
+        }
+        found
+    }
+
+    /// One key or index further.
+    fn step<'p>(&self, node: NodeId, rest: &'p str) -> Option<(Option<NodeId>, NodeId, &'p str)> {
+        match &self.tree.node(node).value {
+            Value::Scalar(_) => None,
+            Value::List(items) => {
+                let (index, after) = rest.strip_prefix('[')?.split_once(']')?;
+                // What could not be read is not counted, as it is not counted in the values that were.
+                let mut good = items.iter().filter(|item| !self.broken.is_poisoned(**item));
+                Some((None, *good.nth(index.parse().ok()?)?, after))
+            }
+            Value::Map(entries) => {
+                let rest = rest.strip_prefix('.').unwrap_or(rest);
+                // Names may contain dots, so the longest key that fits is the one that is meant.
+                let fits = |entry: &&Entry| {
+                    let after = rest.strip_prefix(self.tree.text(entry.key));
+                    after.is_some_and(|after| after.is_empty() || after.starts_with(['.', '[']))
+                };
+                let entry = entries.iter().filter(fits).max_by_key(|entry| self.tree.text(entry.key).len())?;
+                let after = rest.get(self.tree.text(entry.key).len()..)?;
+                Some((Some(entry.key), entry.value, after))
+            }
+        }
+    }
+
+    /// Folder of the file that a key path is written in.
+    pub(super) fn folder(&self, key_path: &str) -> &Path {
+        &self.tree.file_of(self.find(key_path).node).folder
+    }
+}
+
+/// A message about a value that came from the environment, with every quoted piece and every word of the value shown as
+/// the value was written.
+fn without_value(message: &str, value: &str, written: &str) -> String {
+    let written = written.trim_matches(['"', '\'']);
+    let hide = |piece: &str| !piece.is_empty() && value.contains(piece) && !written.contains(piece);
+    let pieces = message.split('`').enumerate().map(|(index, piece)| {
+        if index % 2 == 1 {
+            return if hide(piece) { written.to_owned() } else { piece.replace(value, written) };
+        }
+        let words = piece.split_inclusive(' ').map(|word| {
+            let bare = word.trim_matches([' ', ',', ':', ';']);
+            if bare == value { word.replace(bare, written) } else { word.to_owned() }
+        });
+        words.collect()
+    });
+    pieces.collect::<Vec<String>>().join("`")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_shows_the_reference_and_not_the_value() {
+        let hide = |message: &str| without_value(message, "7", "\"${N}\"");
+        assert_eq!(hide("7 is not a status; write `7` or `8`"), "${N} is not a status; write `${N}` or `8`");
+        assert_eq!(without_value("`a b` has a space", "x a b", "${X}"), "`${X}` has a space");
+    }
+}

@@ -1,0 +1,247 @@
+//! The config as a user meets it: every problem, byte for byte; every example good; no text that panics.
+//!
+//! A file in tests/config is YAML, the ruler, then what `lintel check` says of it, or the plan that it makes.
+//! `UPDATE_GOLDEN=1` writes the last part anew; read the difference before you commit it.
+
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+
+use lintel::config::{self, Loaded, Problems, render};
+use proptest::prelude::*;
+
+const RULER: &str = "\n# ---------------- what lintel says ----------------\n";
+/// Begins the text of a further file of the same case.
+const FILE: &str = "# ---------------- file: ";
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn environment(name: &str) -> Option<String> {
+    match name {
+        "SECRET" => Some("hunter2-from-the-environment".to_owned()),
+        "NUMBER" => Some("7".to_owned()),
+        "WORD" => Some("api".to_owned()),
+        "EMPTY" => Some(String::new()),
+        _ => None,
+    }
+}
+
+fn load(text: &str) -> Result<Loaded, Problems> {
+    config::load_text("lintel.yaml", "/etc/lintel".into(), text.to_owned(), &environment)
+}
+
+/// Loads a case that consists of several files, from a folder of its own.
+fn load_files(text: &str) -> (Result<Loaded, Problems>, PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    let mut parts = text.split(FILE);
+    let main = folder.path().join("lintel.yaml");
+    std::fs::write(&main, parts.next().unwrap()).unwrap();
+    for part in parts {
+        let (name, text) = part.split_once(" ----------------\n").expect("a file's name and a line of dashes");
+        let path = folder.path().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    }
+    (config::load(&main, &environment), folder.path().to_owned())
+}
+
+/// What `lintel check` would say, and for a good config its plan.
+fn outcome(text: &str) -> String {
+    let (result, folder) = if text.contains(FILE) { load_files(text) } else { (load(text), "-".into()) };
+    let said = match result {
+        Err(problems) => render::plain(&problems.0),
+        Ok(loaded) => {
+            let mut said = render::plain(&loaded.warnings.0);
+            let plan = serde_json::to_string_pretty(&loaded.file).unwrap();
+            let _ = writeln!(said, "{plan}");
+            said
+        }
+    };
+    let folder = folder.display().to_string();
+    said.replace(&format!("{folder}/"), "").replace(&folder, ".")
+}
+
+fn yaml_files(folder: &str) -> Vec<PathBuf> {
+    let listed = std::fs::read_dir(root().join(folder)).unwrap();
+    let mut files: Vec<_> = listed.map(|entry| entry.unwrap().path()).collect();
+    files.retain(|path| path.extension().is_some_and(|extension| extension == "yaml"));
+    files.sort();
+    files
+}
+
+#[test]
+fn each_golden_config_says_what_it_said() {
+    let mut wrong = String::new();
+    for path in yaml_files("tests/config") {
+        let text = std::fs::read_to_string(&path).unwrap();
+        let (yaml, expected) = text.split_once(RULER).unwrap_or((text.trim_end_matches('\n'), ""));
+        let said = outcome(&format!("{yaml}\n"));
+        if std::env::var_os("UPDATE_GOLDEN").is_some() {
+            std::fs::write(&path, format!("{yaml}{RULER}{said}")).unwrap();
+        } else if said != expected {
+            let name = path.file_name().unwrap().to_string_lossy();
+            let _ = writeln!(wrong, "=== {name}: expected\n{expected}--- found\n{said}");
+        }
+        let again = outcome(&format!("{yaml}\n"));
+        assert_eq!(said, again, "the same text is answered alike");
+        assert!(!said.contains("hunter2"), "{}: a value of the environment is shown", path.display());
+    }
+    assert!(wrong.is_empty(), "UPDATE_GOLDEN=1 writes them anew\n{wrong}");
+}
+
+#[test]
+fn every_example_config_is_good() {
+    for path in yaml_files("conf") {
+        if let Err(problems) = config::load(&path, &|_| None) {
+            panic!("{}\n{problems}", path.display());
+        }
+    }
+}
+
+#[test]
+fn every_config_in_the_documentation_is_good() {
+    let docs = std::fs::read_dir(root().join("docs")).unwrap().map(|entry| entry.unwrap().path());
+    let pages = docs.chain([root().join("README.md")]).filter(|path| path.extension().is_some_and(|e| e == "md"));
+    for page in pages.filter(|path| path.exists()) {
+        let text = std::fs::read_to_string(&page).unwrap();
+        for block in text.split("```yaml\n").skip(1) {
+            let block = block.split("```").next().unwrap();
+            if !block.lines().any(|line| line.starts_with("listeners:")) {
+                continue;
+            }
+            if let Err(problems) = load(block) {
+                panic!("{}\n{block}\n{problems}", page.display());
+            }
+        }
+    }
+}
+
+#[test]
+fn the_reference_is_fresh() {
+    let path = root().join("docs/reference.md");
+    let page = config::reference::markdown();
+    if std::env::var_os("UPDATE_REFERENCE").is_some() {
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, &page).unwrap();
+    }
+    let found = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(found == page, "docs/reference.md is stale: UPDATE_REFERENCE=1 cargo test --test config reference");
+}
+
+#[test]
+fn a_problem_found_later_is_shown_where_its_key_is_written() {
+    let text = std::fs::read_to_string(root().join("conf/full.yaml")).unwrap().replace("include:", "#");
+    let loaded = load(&text).unwrap();
+    let line = |key_path: &str| loaded.source.problem_at(key_path, "x").spot.unwrap().text;
+    assert!(line("listeners.https.tls.certificates[0].key").contains("localhost.key"));
+    assert!(line("pools.api.tls.ca").contains("internal.pem"));
+    assert!(line("pools.api.health_check.timeout").contains("timeout: 2s"), "an inherited value");
+    assert!(line("pools.api.servers[1].address").contains("app.internal"), "a short form");
+    assert!(line("pools.chat.timeouts.connect").contains("chat:"), "a default that nobody wrote");
+    assert!(line("policies.branded[0].headers.response.set.x-served-by").contains("x-served-by"));
+}
+
+#[test]
+fn paths_start_at_the_folder_of_their_file() {
+    let text = std::fs::read_to_string(root().join("conf/full.yaml")).unwrap().replace("include:", "#");
+    let file = load(&text).unwrap().file;
+    let tls = file.listeners["https"].tls.as_ref().unwrap();
+    assert_eq!(tls.certificates[0].cert, Path::new("/etc/lintel/../certs-dev/localhost.crt"));
+    assert_eq!(file.observability.access_log.path, Path::new("stdout"));
+    assert_eq!(file.runtime.state_directory.as_deref(), Some(Path::new("/var/lib/lintel")));
+}
+
+#[test]
+fn a_bomb_of_aliases_is_refused_at_once() {
+    let mut text = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
+    for level in 1..12 {
+        let before = format!("*a{}, ", level - 1).repeat(10);
+        let _ = writeln!(text, "a{level}: &a{level} [{}]", before.trim_end_matches(", "));
+    }
+    let started = std::time::Instant::now();
+    let problems = load(&text).unwrap_err().to_string();
+    assert!(problems.contains("when its aliases are followed"), "{problems}");
+    assert!(started.elapsed().as_secs() < 5);
+}
+
+#[test]
+fn large_and_deep_texts_are_answered_in_time() {
+    let repeated = [
+        "[".repeat(100_000),
+        "{a: ".repeat(100_000),
+        "- ".repeat(100_000),
+        "? ".repeat(100_000),
+        "a: &a [*a]\n".repeat(20_000),
+        "a: 1\n".repeat(100_000),
+        (0..100_000).map(|n| format!("key{n}: x\n")).collect(),
+        format!("listeners: {{{}}}", "x: {}, ".repeat(50_000)),
+        format!("include: [{}]", "nothing, ".repeat(50_000)),
+        format!("\"{}", "\\x41".repeat(200_000)),
+        "&a ".repeat(50_000),
+        format!("defaults: {{retries: {{on: [{}]}}}}\npools:\n{}", "502, ".repeat(5_000), pools(5_000)),
+    ];
+    for text in repeated {
+        let started = std::time::Instant::now();
+        let _ = load(&text);
+        assert!(started.elapsed().as_secs() < 20, "{:.60} took {:?}", text, started.elapsed());
+    }
+}
+
+fn pools(count: usize) -> String {
+    (0..count).map(|n| format!("  p{n}: {{servers: [\"10.0.0.1:1\"]}}\n")).collect()
+}
+
+/// Pieces that configs are made of, for texts that come close to one.
+fn pieces() -> impl Strategy<Value = String> {
+    let words = prop::sample::select(vec![
+        "listeners", "pools", "routes", "defaults", "policies", "include", "web", "to", "match", "host", "path", "servers",
+        "address", "tls", "health_check", "off", ":", ": ", "\n", "\n  ", "\n    ", "- ", "[", "]", "{", "}", ",", "\"",
+        "'", "*", "&a", "*a", "${SECRET}", "${NONE:-x}", "${", "$$", "1.2", "5s", "0x1f", "~", "null", "true", "!!str ",
+        "|", ">", "#", "%", "@", "\t", "\r", "\u{0}", "ü", "\u{feff}", "---", "...", "<<", "10.0.0.1:1", "/a/*",
+    ]);
+    prop::collection::vec(words, 0..60).prop_map(|words| words.concat())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+
+    #[test]
+    fn arbitrary_text_never_panics(text in "\\PC*|[\\x00-\\x7f\\n]{0,200}") {
+        let _ = load(&text).map_err(|problems| problems.to_string());
+    }
+
+    #[test]
+    fn pieces_of_configs_never_panic(text in pieces()) {
+        let _ = load(&text).map_err(|problems| problems.to_string());
+    }
+
+    #[test]
+    fn a_good_config_with_something_else_in_it_never_panics(
+        at in 0.0..1.0f64, gone in 0usize..40, instead in pieces(),
+    ) {
+        let good = include_str!("../conf/full.yaml").replace("include:", "#");
+        let floor = |at: usize| (0..=at.min(good.len())).rev().find(|at| good.is_char_boundary(*at)).unwrap_or(0);
+        let start = floor((good.len() as f64 * at) as usize);
+        let text = format!("{}{instead}{}", &good[..start], &good[floor(start + gone)..]);
+        if let Err(problems) = load(&text) {
+            prop_assert!(!problems.0.is_empty());
+            prop_assert!(!problems.to_string().contains("hunter2"));
+        }
+    }
+
+    #[test]
+    fn a_value_of_the_environment_is_never_shown(key in 0usize..200) {
+        // Each value in turn comes from the environment and does not fit.
+        let good = include_str!("../conf/full.yaml").replace("include:", "#");
+        let lines: Vec<_> = good.lines().collect();
+        let key = key % lines.len();
+        let changed: Vec<_> = lines.iter().enumerate().map(|(n, line)| match line.split_once(": ") {
+            Some((name, _)) if n == key => format!("{name}: \"${{SECRET}}\""),
+            _ => (*line).to_owned(),
+        }).collect();
+        if let Err(problems) = load(&changed.join("\n")) {
+            prop_assert!(!problems.to_string().contains("hunter2"), "{problems}");
+        }
+    }
+}
