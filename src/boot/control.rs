@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
 
-use crate::control::prober::{self, Checked};
+use crate::control::prober;
 use crate::control::{Prober, Resolver, resolver};
 use crate::discovery::expand::host_names;
 use crate::discovery::{Answers, dns, expand};
@@ -86,27 +86,17 @@ fn check_plan(plan: &Arc<PoolPlan>) -> Option<Arc<prober::Plan>> {
             let (endpoint, address) = (server.endpoint.clone(), server.spec.address.clone());
             Box::pin(async move {
                 let tls = plan.tls.as_ref().map(|tls| (tls, &address));
-                connect(&endpoint, tls, timeout).await.map_err(io::Error::other)
+                connect(&endpoint, tls, timeout).await.map_err(io::Error::from)
             })
         }),
         checked: Box::new(move |server, checked| {
-            server.metrics.observe_check(outcome(checked), checked.took);
+            let outcome = checked.result.as_ref().map_or_else(Failure::outcome, |()| CheckOutcome::Ok);
+            server.metrics.observe_check(outcome, checked.took);
             if checked.change.is_some() {
                 woken.step(Instant::now());
             }
         }),
     }))
-}
-
-fn outcome(checked: &Checked) -> CheckOutcome {
-    match &checked.result {
-        Ok(()) => CheckOutcome::Ok,
-        Err(Failure::Connect(_)) => CheckOutcome::Connect,
-        Err(Failure::ConnectTimeout(_) | Failure::AnswerTimeout(_)) => CheckOutcome::Timeout,
-        Err(Failure::Status { .. }) => CheckOutcome::Status,
-        Err(Failure::NotHttp | Failure::HeadTooLarge) => CheckOutcome::BadResponse,
-        Err(Failure::Closed | Failure::ClosedWithin | Failure::Broken(_)) => CheckOutcome::Reset,
-    }
 }
 
 fn look_up_plan(
