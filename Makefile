@@ -25,7 +25,7 @@ fmt: ## format the Rust code
 	cargo fmt
 
 docs: ## write docs/reference.md anew from the code
-	cargo run --locked --quiet -- schema --markdown > docs/reference.md.new
+	cargo run --locked --quiet -- reference > docs/reference.md.new
 	mv docs/reference.md.new docs/reference.md
 
 certs: ## make the certificates for localhost in certs-dev/

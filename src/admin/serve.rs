@@ -170,6 +170,18 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_large_answer_arrives_whole() {
+        let text = "lintel_up 1\n".repeat(100_000) + "end\n";
+        let (_readiness, surface) = surface(&text);
+        let (address, _serving) = start_tcp(surface).await;
+        let mut stream = TcpStream::connect(&address).await.unwrap();
+        let answer =
+            exchange(&mut stream, "GET /metrics HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", "\0")
+                .await;
+        assert!(answer.ends_with(&text));
+    }
+
+    #[tokio::test]
     async fn what_is_no_page_is_refused() {
         let (_readiness, surface) = surface("");
         let (address, _serving) = start_tcp(surface).await;

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
 
-use crate::control::prober::{self, Checked};
+use crate::control::prober;
 use crate::control::{Prober, Resolver, resolver};
 use crate::discovery::expand::host_names;
 use crate::discovery::{Answers, dns, expand};
@@ -81,32 +81,24 @@ fn check_plan(plan: &Arc<PoolPlan>) -> Option<Arc<prober::Plan>> {
     Some(Arc::new(prober::Plan {
         pool: Arc::clone(&plan.pool.name),
         spec,
-        connect: Box::new(move |server: &Server| -> Pin<Box<dyn Future<Output = io::Result<Stream>> + Send>> {
-            let plan = Arc::clone(&connecting);
-            let (endpoint, address) = (server.endpoint.clone(), server.spec.address.clone());
-            Box::pin(async move {
-                let tls = plan.tls.as_ref().map(|tls| (tls, &address));
-                connect(&endpoint, tls, timeout).await.map_err(io::Error::other)
-            })
-        }),
+        connect: Box::new(
+            move |server: &Server| -> Pin<Box<dyn Future<Output = io::Result<Stream>> + Send>> {
+                let plan = Arc::clone(&connecting);
+                let (endpoint, address) = (server.endpoint.clone(), server.spec.address.clone());
+                Box::pin(async move {
+                    let tls = plan.tls.as_ref().map(|tls| (tls, &address));
+                    connect(&endpoint, tls, timeout).await.map_err(io::Error::from)
+                })
+            },
+        ),
         checked: Box::new(move |server, checked| {
-            server.metrics.observe_check(outcome(checked), checked.took);
+            let outcome = checked.result.as_ref().map_or_else(Failure::outcome, |()| CheckOutcome::Ok);
+            server.metrics.observe_check(outcome, checked.took);
             if checked.change.is_some() {
                 woken.step(Instant::now());
             }
         }),
     }))
-}
-
-fn outcome(checked: &Checked) -> CheckOutcome {
-    match &checked.result {
-        Ok(()) => CheckOutcome::Ok,
-        Err(Failure::Connect(_)) => CheckOutcome::Connect,
-        Err(Failure::ConnectTimeout(_) | Failure::AnswerTimeout(_)) => CheckOutcome::Timeout,
-        Err(Failure::Status { .. }) => CheckOutcome::Status,
-        Err(Failure::NotHttp | Failure::HeadTooLarge) => CheckOutcome::BadResponse,
-        Err(Failure::Closed | Failure::ClosedWithin | Failure::Broken(_)) => CheckOutcome::Reset,
-    }
 }
 
 fn look_up_plan(
@@ -124,9 +116,10 @@ fn look_up_plan(
         poke: plan.poke.clone(),
         changed: Box::new(move |answers| {
             let before = pool.servers();
-            let servers = expand(&pool.spec.servers, answers, before.servers(), |identity, endpoint, spec| {
-                make_server(&metrics, &pool.name, identity, endpoint, spec)
-            });
+            let servers =
+                expand(&pool.spec.servers, answers, before.servers(), |identity, endpoint, spec| {
+                    make_server(&metrics, &pool.name, identity, endpoint, spec)
+                });
             tracing::info!(pool = &*pool.name, servers = servers.len(), "addresses changed");
             pool.replace_servers(servers);
             if let Some(checks) = &checks {

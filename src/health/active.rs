@@ -11,6 +11,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::health::Spec;
 use crate::net::Address;
+use crate::observe::metrics::CheckOutcome;
 use crate::units::Duration;
 
 /// Bytes of all response heads of one check, those of 1xx included.
@@ -40,6 +41,9 @@ pub enum Expected {
 pub enum Failure {
     #[error("{}", describe(.0))]
     Connect(io::Error),
+    /// A connection in the making fails by `InvalidData` where it was the TLS handshake that failed.
+    #[error("TLS handshake failed: {0}")]
+    Tls(io::Error),
     #[error("no connection within {0}")]
     ConnectTimeout(Duration),
     #[error("no answer within {0}")]
@@ -79,7 +83,7 @@ impl Check {
     {
         let deadline = Instant::now() + self.timeout.std();
         let stream = match timeout_at(deadline, connecting).await {
-            Ok(connected) => connected.map_err(Failure::Connect)?,
+            Ok(connected) => connected.map_err(Failure::of_connect)?,
             Err(_) => return Err(Failure::ConnectTimeout(self.timeout)),
         };
         let Some(request) = &self.request else { return Ok(()) };
@@ -91,6 +95,28 @@ impl Check {
             Ok(())
         } else {
             Err(Failure::Status { status, expected: self.expected.clone() })
+        }
+    }
+}
+
+impl Failure {
+    /// As metrics count it.
+    pub fn outcome(&self) -> CheckOutcome {
+        match self {
+            Self::Connect(_) => CheckOutcome::Connect,
+            Self::Tls(_) => CheckOutcome::Tls,
+            Self::ConnectTimeout(_) => CheckOutcome::ConnectTimeout,
+            Self::AnswerTimeout(_) => CheckOutcome::Timeout,
+            Self::Status { .. } => CheckOutcome::Status,
+            Self::NotHttp | Self::HeadTooLarge => CheckOutcome::BadResponse,
+            Self::Closed | Self::ClosedWithin | Self::Broken(_) => CheckOutcome::Reset,
+        }
+    }
+
+    fn of_connect(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::InvalidData => Self::Tls(error),
+            _ => Self::Connect(error),
         }
     }
 }
@@ -184,14 +210,15 @@ fn request(path: &str, host: Option<&str>, address: &Address) -> Box<[u8]> {
 
 /// An error as a person reads it, without the number of the system.
 fn describe(error: &io::Error) -> String {
-    if error.raw_os_error().is_none() {
-        return error.to_string();
+    if error.raw_os_error().is_some() && error.kind() == io::ErrorKind::NotFound {
+        return "no such socket".to_owned();
     }
-    match error.kind() {
-        io::ErrorKind::NotFound => "no such socket".to_owned(),
-        kind if kind.to_string() == "uncategorized error" => error.to_string(),
-        kind => kind.to_string(),
+    let mut text = error.to_string();
+    if let Some(number) = text.find(" (os error ") {
+        text.truncate(number);
     }
+    // The system's texts begin with a capital, unlike our own.
+    if error.raw_os_error().is_some() { text.to_lowercase() } else { text }
 }
 
 #[cfg(test)]

@@ -153,7 +153,7 @@ mod tests {
     #[test]
     fn bytes_stay_in_order_while_the_block_is_moved_and_grown() {
         let mut buffer = Buffer::new();
-        let mut expected = std::collections::VecDeque::new();
+        let mut expected = std::collections::VecDeque::<u8>::new();
         for round in 0..200u32 {
             let piece: Vec<u8> = (0..701).map(|n| (round + n) as u8).collect();
             buffer.put(&piece);

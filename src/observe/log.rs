@@ -15,6 +15,7 @@ use parking_lot::Mutex;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::util::SubscriberInitExt;
 
 use super::metrics::Counter;
 use super::spec::{LogFormat, LogLevel, LogSpec};
@@ -41,15 +42,12 @@ pub fn start(spec: &LogSpec) -> Result<Arc<Counter>, StartError> {
     let colour =
         io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     let base = tracing_subscriber::fmt().with_env_filter(filter).with_writer(patient);
+    // Takes the lines of the `log` crate too.
     let started = match spec.format {
-        LogFormat::Text => tracing::subscriber::set_global_default(base.compact().with_ansi(colour).finish()),
-        LogFormat::Json => {
-            tracing::subscriber::set_global_default(base.json().flatten_event(true).with_ansi(false).finish())
-        }
+        LogFormat::Text => base.compact().with_ansi(colour).finish().try_init(),
+        LogFormat::Json => base.json().flatten_event(true).with_ansi(false).finish().try_init(),
     };
     started.map_err(|_| StartError::InPlace)?;
-    // Fails only where a logger of the `log` crate is in place already.
-    tracing_log::LogTracer::init().map_err(|_| StartError::InPlace)?;
     if let Some(remark) = remark {
         tracing::warn!("{remark}");
     }

@@ -14,7 +14,9 @@ const WINDOW: u64 = 10;
 /// Retries in the window that are allowed however few requests there are.
 const ALWAYS: u64 = 10;
 
+/// Aligned to cache lines of its own: it is written by every request, and its neighbours in the pool are only read.
 #[derive(Debug)]
+#[repr(align(64))]
 pub struct RetryBudget {
     share: Percent,
     requests: Window,

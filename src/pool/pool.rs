@@ -13,7 +13,7 @@ use arc_swap::{ArcSwap, Guard};
 use parking_lot::Mutex;
 
 use super::budget::RetryBudget;
-use super::choice::{Choice, Standing, UNLIMITED};
+use super::choice::{Choice, Standing, UNLIMITED, Unknown};
 use super::lease::Lease;
 use super::queue::Queue;
 use super::server_set::{Blocked, ServerSet};
@@ -73,11 +73,14 @@ pub struct Pool {
     /// `UNLIMITED` when off.
     max_in_flight: AtomicU32,
     /// Leases, kept only where the algorithm goes by it.
-    in_flight: Option<AtomicU32>,
+    /// Boxed, to be away from what is only read.
+    in_flight: Option<Box<AtomicU32>>,
     /// When the first ejection ends, on the process clock; `u64::MAX` while there is none.
     next_return_ms: AtomicU64,
-    /// Whoever ejects, brings back or replaces servers.
+    /// Held for a moment by whoever ejects, brings back or exchanges servers.
     changing: Mutex<()>,
+    /// Held for as long as it takes to build a set; never by a request.
+    replacing: Mutex<()>,
     /// A server that joins from now on joins others at work.
     has_served: AtomicBool,
 }
@@ -101,11 +104,12 @@ impl Pool {
             outlier: Rule::compile(&spec.outlier_detection),
             slow_start_ms: spec.slow_start.map_or(0, |time| millis(time.std())),
             max_in_flight: AtomicU32::new(spec.max_in_flight.unwrap_or(UNLIMITED)),
-            in_flight: (policy == Policy::ConsistentHash).then(AtomicU32::default),
+            in_flight: (policy == Policy::ConsistentHash).then(Box::default),
             next_return_ms: AtomicU64::new(
                 ejected_until.filter(|until| *until != 0).min().unwrap_or(u64::MAX),
             ),
             changing: Mutex::new(()),
+            replacing: Mutex::new(()),
             has_served: AtomicBool::new(false),
             set: ArcSwap::from_pointee(ServerSet::build(servers, policy, sticky.as_ref(), None)),
             sticky,
@@ -123,16 +127,20 @@ impl Pool {
     /// is new starts slowly if the pool has served before; sessions bound to one that is gone move.
     pub fn replace_servers(self: &Arc<Self>, servers: Vec<Arc<Server>>) {
         let now = now();
-        let changing = self.changing.lock();
+        let _replacing = self.replacing.lock();
         let before = self.set();
         if self.has_served.load(Relaxed) {
             let is_new = |server: &&Arc<Server>| before.find(server.id).is_none();
             servers.iter().filter(is_new).for_each(|server| server.state.join_late(process_ms(now)));
         }
+        // A large ring takes a tenth of a second: meanwhile requests go on with the set before.
         let policy = self.spec.balance.policy;
-        self.set.store(Arc::new(ServerSet::build(servers, policy, self.sticky.as_ref(), Some(&before))));
-        self.plan_next_return();
-        drop(changing);
+        let set = Arc::new(ServerSet::build(servers, policy, self.sticky.as_ref(), Some(&before)));
+        {
+            let _changing = self.changing.lock();
+            self.set.store(set);
+            self.plan_next_return();
+        }
         self.step(now);
     }
 
@@ -154,18 +162,16 @@ impl Pool {
     /// the queue at once.
     pub async fn acquire(self: &Arc<Self>, ask: &Ask<'_>) -> Result<Lease, Refusal> {
         self.bring_back_due(ask.now);
-        let lease = if self.queue.is_empty() {
-            match self.claim(ask) {
-                Ok(server) => self.lease(server),
-                Err(Blocked::NoServerUp) => {
-                    self.metrics.no_server_up.add(1);
-                    return Err(Refusal::NoServerUp);
-                }
-                Err(Blocked::Full) => self.wait(ask).await?,
-            }
-        } else {
-            self.wait(ask).await?
+        let claimed = if self.queue.is_empty() { self.claim(ask) } else { Err(Blocked::Full) };
+        let served = match claimed {
+            Ok(server) => Ok(self.lease(server)),
+            Err(Blocked::NoServerUp) => Err(Refusal::NoServerUp),
+            Err(Blocked::Full) => self.wait(ask).await,
         };
+        if matches!(served, Err(Refusal::NoServerUp)) && ask.tried.is_empty() {
+            self.metrics.no_server_up.add(1);
+        }
+        let lease = served?;
         if !self.has_served.load(Relaxed) {
             self.has_served.store(true, Relaxed);
         }
@@ -221,7 +227,7 @@ impl Pool {
         Choice {
             servers: &[],
             standing: Standing::Trusted,
-            checked: self.spec.health_check.is_some(),
+            unknown: if self.spec.health_check.is_some() { Unknown::Down } else { Unknown::Up },
             tried: ask.tried,
             hash: ask.hash,
             now_ms: process_ms(ask.now),
@@ -328,5 +334,4 @@ impl fmt::Debug for Pool {
 }
 
 #[cfg(test)]
-#[path = "pool_tests.rs"]
 pub mod tests;

@@ -20,14 +20,16 @@ use smallvec::SmallVec;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use crate::observe::metrics::PoolMetrics;
 use super::choice::claim;
 use super::lease::Lease;
 use super::pool::{Ask, Pool, Refusal, now};
 use super::server_set::{Blocked, ServerSet, is_usable_by_bound};
+use crate::observe::metrics::PoolMetrics;
 use crate::server::Server;
 
+/// Aligned to cache lines of its own: its neighbours in the pool are read by every request.
 #[derive(Debug)]
+#[repr(align(64))]
 pub struct Queue {
     metrics: PoolMetrics,
     /// Most that may wait.
@@ -61,6 +63,7 @@ struct Waiter {
 struct Place<'a> {
     queue: &'a Queue,
     number: u64,
+    started: Instant,
     answer: oneshot::Receiver<Result<Lease, Refusal>>,
 }
 
@@ -94,14 +97,8 @@ impl Pool {
     /// Waits behind all who wait already.
     pub(super) async fn wait(self: &Arc<Self>, ask: &Ask<'_>) -> Result<Lease, Refusal> {
         let started = Instant::now();
-        let outcome = self.wait_in_line(ask, started).await;
-        self.metrics.queue_wait.observe(started.elapsed());
-        outcome
-    }
-
-    async fn wait_in_line(self: &Arc<Self>, ask: &Ask<'_>, started: Instant) -> Result<Lease, Refusal> {
         let deadline = started + ask.queue_left.unwrap_or(self.spec.queue.timeout.std());
-        let mut place = match self.line_up(ask)? {
+        let mut place = match self.line_up(ask, started)? {
             LinedUp::Served(lease) => return Ok(lease),
             LinedUp::Waiting(place) => place,
         };
@@ -146,7 +143,7 @@ impl Pool {
         let mut line = self.queue.line.lock();
         let set = self.set();
         let choice = self.choice(&Ask::new(now(), 0));
-        if !set.is_first_choice(server, choice.checked) {
+        if !set.is_first_choice(server, choice.unknown) {
             // A backup, or one that only bound sessions may use: who may have it needs the whole comparison.
             self.serve_line(&mut line);
             return self.queue.publish(&line);
@@ -170,7 +167,7 @@ impl Pool {
         self.queue.publish(&line);
     }
 
-    fn line_up(self: &Arc<Self>, ask: &Ask<'_>) -> Result<LinedUp<'_>, Refusal> {
+    fn line_up(self: &Arc<Self>, ask: &Ask<'_>, started: Instant) -> Result<LinedUp<'_>, Refusal> {
         let queue = &self.queue;
         let mut line = queue.line.lock();
         // Where others wait who would take any server there is none for one more who would.
@@ -194,7 +191,7 @@ impl Pool {
         let (sender, answer) = oneshot::channel();
         let number = line.join(ask, sender);
         queue.publish(&line);
-        Ok(LinedUp::Waiting(Place { queue, number, answer }))
+        Ok(LinedUp::Waiting(Place { queue, number, started, answer }))
     }
 
     /// Serves from the front everybody who can be. What one who would take any server is told is told to all of them.
@@ -279,6 +276,7 @@ impl Drop for Place<'_> {
     fn drop(&mut self) {
         // Before the receiver is: see `Line::answer`. A lease that is in it already is dropped with it, and handed on.
         self.leave();
+        self.queue.metrics.queue_wait.observe(self.started.elapsed());
     }
 }
 
@@ -295,5 +293,4 @@ fn served(answer: Option<Result<Lease, Refusal>>, started: Instant) -> Result<Le
 }
 
 #[cfg(test)]
-#[path = "queue_tests.rs"]
 mod tests;

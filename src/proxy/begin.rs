@@ -5,6 +5,7 @@ use super::exchange::Exchange;
 use super::fault::Failure;
 use super::forward::{announced_client, announced_scheme, is_loop};
 use crate::observe::Fault;
+use crate::observe::metrics::Malformation;
 use crate::reply::Reply;
 use crate::route::table::{FindError, Query};
 use crate::route::{Host, NormalPath, redirect, split_target};
@@ -37,11 +38,16 @@ pub fn begin<'h>(
         exchange.client = announced_client(request, |address| trusted.contains(address)).or(exchange.client);
         exchange.scheme = announced_scheme(request).unwrap_or(exchange.scheme);
     }
-    let bad = |error: &dyn std::fmt::Display| Failure::new(Fault::BadRequest, error);
-    let host = request.get(Known::Host).filter(|host| !host.is_empty() || request.version.as_str() != "HTTP/1.0");
-    let host = host.map(Host::of).transpose().map_err(|error| bad(&error))?;
+    let malformed = &exchange.peer.listener.metrics.malformed;
+    let bad = |what: Malformation, error: &dyn std::fmt::Display| {
+        malformed.add(what, 1);
+        Failure::new(Fault::BadRequest, error)
+    };
+    let host =
+        request.get(Known::Host).filter(|host| !host.is_empty() || request.version.as_str() != "HTTP/1.0");
+    let host = host.map(Host::of).transpose().map_err(|error| bad(Malformation::Host, &error))?;
     let (path, _) = split_target(request.target());
-    let path = NormalPath::of(path).map_err(|error| bad(&error))?;
+    let path = NormalPath::of(path).map_err(|error| bad(Malformation::Target, &error))?;
     if is_loop(request, &engine.process.pseudonym) {
         return Err(Failure::new(Fault::Loop, "the request passed through this process before"));
     }
@@ -55,7 +61,10 @@ pub fn check_connection(exchange: &Exchange<'_>, asked: &Asked<'_>) -> Result<()
         return Ok(());
     };
     if tls.misdirects(session, host.name()) {
-        return Err(Failure::new(Fault::Misdirected, "the host needs another certificate than the connection has"));
+        return Err(Failure::new(
+            Fault::Misdirected,
+            "the host needs another certificate than the connection has",
+        ));
     }
     Ok(())
 }
@@ -72,9 +81,17 @@ pub fn listener_redirect(exchange: &Exchange<'_>, asked: &Asked<'_>, request: &H
 }
 
 /// The route that takes the request.
-pub fn route<'s>(exchange: &mut Exchange<'s>, asked: &Asked<'_>, request: &Head) -> Result<&'s Route, Failure> {
-    let query =
-        Query { host: asked.host.as_ref(), path: &asked.path, head: request, listener: &exchange.peer.listener.name };
+pub fn route<'s>(
+    exchange: &mut Exchange<'s>,
+    asked: &Asked<'_>,
+    request: &Head,
+) -> Result<&'s Route, Failure> {
+    let query = Query {
+        host: asked.host.as_ref(),
+        path: &asked.path,
+        head: request,
+        listener: &exchange.peer.listener.name,
+    };
     match exchange.snapshot.routes.find(&query) {
         Ok((_, route)) => {
             exchange.route = Some(route);

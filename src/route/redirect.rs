@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 use super::CompileProblem;
 use super::host::Host;
 use super::matcher::PathRule;
-use super::path::{NormalPath, escape, split_target};
+use super::path::split_target;
 use super::rewrite::strip;
 use super::spec::{PathSpec, RedirectSpec};
 use crate::reply::Reply;

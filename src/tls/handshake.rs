@@ -1,5 +1,6 @@
 //! Why a handshake with a client failed: a kind for the metric, a text for the log, and the connection to end in peace.
 
+use crate::observe::metrics::HandshakeFailure;
 use std::borrow::Cow;
 use std::io;
 use std::time::Duration;
@@ -10,79 +11,6 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 /// Bytes that are still taken from a client after its handshake failed.
 const MAX_DRAINED: usize = 64 * 1024;
-
-/// What kind of failure ended a handshake; each is a value of a metric's label.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum HandshakeFailure {
-    /// Closed without having sent a byte: health checks of balancers, speculative connections.
-    Silent,
-    /// Closed or reset in the middle.
-    ClientClosed,
-    /// The caller's deadline passed.
-    Timeout,
-    /// HTTP without TLS: the caller can answer in plain text.
-    PlainHttp,
-    /// No TLS at all.
-    NotTls,
-    /// No version of TLS that both sides speak.
-    NoSharedVersion,
-    /// No cipher suite, key exchange group or signature scheme that both sides know.
-    NoSharedCipher,
-    /// No application protocol in common (ALPN).
-    NoSharedProtocol,
-    /// `client_auth: required` and the client showed none.
-    ClientCertificateMissing,
-    /// The client's certificate does not hold.
-    ClientCertificateInvalid,
-    /// The client does not accept our certificate.
-    CertificateRefused,
-    /// The client ended it with another alert.
-    Alert,
-    /// The client does not follow the protocol.
-    Protocol,
-    /// Our own fault.
-    Internal,
-}
-
-impl HandshakeFailure {
-    /// Every kind, so that metrics can be made before the first failure.
-    pub const ALL: [Self; 14] = [
-        Self::Silent,
-        Self::ClientClosed,
-        Self::Timeout,
-        Self::PlainHttp,
-        Self::NotTls,
-        Self::NoSharedVersion,
-        Self::NoSharedCipher,
-        Self::NoSharedProtocol,
-        Self::ClientCertificateMissing,
-        Self::ClientCertificateInvalid,
-        Self::CertificateRefused,
-        Self::Alert,
-        Self::Protocol,
-        Self::Internal,
-    ];
-
-    /// The value of the metric's label.
-    pub fn label(self) -> &'static str {
-        match self {
-            Self::Silent => "silent",
-            Self::ClientClosed => "client_closed",
-            Self::Timeout => "timeout",
-            Self::PlainHttp => "plain_http",
-            Self::NotTls => "not_tls",
-            Self::NoSharedVersion => "no_shared_version",
-            Self::NoSharedCipher => "no_shared_cipher",
-            Self::NoSharedProtocol => "no_shared_protocol",
-            Self::ClientCertificateMissing => "client_certificate_missing",
-            Self::ClientCertificateInvalid => "client_certificate_invalid",
-            Self::CertificateRefused => "certificate_refused",
-            Self::Alert => "alert",
-            Self::Protocol => "protocol",
-            Self::Internal => "internal",
-        }
-    }
-}
 
 /// A handshake that failed.
 #[derive(Debug, thiserror::Error)]
@@ -228,14 +156,6 @@ fn client_certificate(why: &CertificateError) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn every_kind_has_a_label_of_its_own() {
-        let mut labels: Vec<_> = HandshakeFailure::ALL.iter().map(|kind| kind.label()).collect();
-        labels.sort_unstable();
-        labels.dedup();
-        assert_eq!(labels.len(), HandshakeFailure::ALL.len());
-    }
 
     #[test]
     fn failures_tell_who_is_at_fault() {

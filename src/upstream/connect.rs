@@ -1,5 +1,6 @@
 //! A new connection to a server, with its TLS handshake, within one deadline.
 
+use std::io;
 use std::time::Duration;
 
 use pingora_core::protocols::l4::ext;
@@ -17,6 +18,18 @@ pub enum ConnectError {
     Timeout { endpoint: Endpoint, limit: Duration },
     #[error("no TLS with {endpoint}: {reason}")]
     Tls { endpoint: Endpoint, reason: String },
+}
+
+/// For health checks, which tell a failed handshake by `InvalidData`.
+impl From<ConnectError> for io::Error {
+    fn from(error: ConnectError) -> Self {
+        let kind = match error {
+            ConnectError::Refused { .. } => io::ErrorKind::ConnectionRefused,
+            ConnectError::Timeout { .. } => io::ErrorKind::TimedOut,
+            ConnectError::Tls { .. } => io::ErrorKind::InvalidData,
+        };
+        Self::new(kind, error)
+    }
 }
 
 /// Connects to `endpoint`; with `tls`, also shakes hands for the name that the server was written with.

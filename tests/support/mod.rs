@@ -1,7 +1,7 @@
 //! The harness of the end-to-end and conformance tests: the real binary, scripted servers, and clients that count bytes.
 //!
 //! Nothing here knows a topic; it starts, sends, records and waits. All waiting goes through `time`.
-#![allow(dead_code)] // each test target uses its own part
+#![allow(dead_code, unused_imports)] // each test target uses its own part
 
 pub mod client;
 pub mod lintel;

@@ -25,6 +25,8 @@ pub struct Seen {
     pub requests: Vec<Request>,
     /// What was sent that no strict server takes for a request.
     pub broken: Vec<String>,
+    /// Which connections are over.
+    closed: Vec<bool>,
 }
 
 /// A server of the tests.
@@ -180,6 +182,12 @@ impl Origin {
         eventually("a request at the server", async || self.seen.lock().requests.get(index).cloned()).await
     }
 
+    /// Awaits the end of one connection, counted from 0.
+    pub async fn connection_closed(&self, index: usize) {
+        let is_closed = async || self.seen.lock().closed.get(index).copied().unwrap_or(false).then_some(());
+        eventually("a connection to the server is closed", is_closed).await;
+    }
+
     /// Awaits the end of all connections.
     pub async fn all_closed(&self) {
         eventually("the connections to the server are closed", async || (self.open() == 0).then_some(()))
@@ -226,6 +234,7 @@ impl Conversation {
         let index = {
             let mut seen = seen.lock();
             seen.bytes.push(Vec::new());
+            seen.closed.push(false);
             seen.bytes.len() - 1
         };
         open.fetch_add(1, Ordering::SeqCst);
@@ -329,6 +338,7 @@ impl Conversation {
 
 impl Drop for Conversation {
     fn drop(&mut self) {
+        self.seen.lock().closed[self.index] = true;
         self.open.fetch_sub(1, Ordering::SeqCst);
     }
 }

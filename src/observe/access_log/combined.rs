@@ -1,19 +1,17 @@
 //! A record as one line of the combined format of Apache and nginx:
 //! `client - - [time] "method target version" status body-bytes "referer" "user agent"`.
 
-use std::io::Write;
-
-use super::json::TEXT_LIMIT;
+use super::json::{TEXT_LIMIT, push_ip};
 use super::stamp::Stamp;
 use crate::observe::Record;
 
 /// Appends the line.
 pub fn write(line: &mut Vec<u8>, stamp: &mut Stamp, record: &Record<'_>) {
-    // Writing to a vector does not fail.
-    let _ = match record.client {
-        Some(client) => write!(line, "{client} - - "),
-        None => write!(line, "- - - "),
-    };
+    match record.client {
+        Some(client) => push_ip(line, client),
+        None => line.push(b'-'),
+    }
+    line.extend_from_slice(b" - - ");
     line.extend_from_slice(stamp.of(record.time, "[%d/%b/%Y:%H:%M:%S +0000]").as_bytes());
     line.extend_from_slice(b" \"");
     if record.method.is_empty() {

@@ -2,6 +2,7 @@
 //! characters are escaped, bytes that are no UTF-8 become U+FFFD.
 
 use std::io::Write;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use super::stamp::Stamp;
@@ -9,6 +10,9 @@ use crate::observe::Record;
 
 /// Longer text is cut: a line stays far below a batch.
 pub const TEXT_LIMIT: usize = 8 * 1024;
+
+/// Bytes that most lines fit in.
+const USUAL_LINE: usize = 1024;
 
 /// Keys in the order of the line, each with its meaning. `docs/access-log.md` is made of this.
 #[cfg(test)]
@@ -47,14 +51,23 @@ pub const KEYS: &[(&str, &str)] = &[
 
 /// Appends the line.
 pub fn write(line: &mut Vec<u8>, stamp: &mut Stamp, record: &Record<'_>) {
+    line.reserve(USUAL_LINE);
     line.extend_from_slice(b"{\"time\":\"");
     line.extend_from_slice(stamp.of(record.time, "%Y-%m-%dT%H:%M:%S").as_bytes());
     line.push(b'.');
     push_thousandths(line, u64::from(record.time.subsec_millis()));
     line.extend_from_slice(b"Z\"");
     text(line, ",\"listener\":", record.listener.as_bytes());
-    shown(line, ",\"client\":", record.client);
-    shown(line, ",\"peer\":", record.peer);
+    if let Some(client) = record.client {
+        line.extend_from_slice(b",\"client\":\"");
+        push_ip(line, client);
+        line.push(b'"');
+    }
+    if let Some(peer) = record.peer {
+        line.extend_from_slice(b",\"peer\":\"");
+        push_address(line, peer);
+        line.push(b'"');
+    }
     text(line, ",\"method\":", record.method);
     text(line, ",\"host\":", record.host);
     text(line, ",\"target\":", record.target);
@@ -108,12 +121,29 @@ fn milliseconds(line: &mut Vec<u8>, key: &str, duration: Option<Duration>) {
     }
 }
 
-/// Addresses: their text needs no escape.
-fn shown(line: &mut Vec<u8>, key: &str, value: Option<impl std::fmt::Display>) {
-    if let Some(value) = value {
+/// Appends an address without a look at format strings: two stand in every line.
+pub fn push_ip(line: &mut Vec<u8>, ip: IpAddr) {
+    match ip {
+        IpAddr::V4(ip) => {
+            for (place, octet) in ip.octets().into_iter().enumerate() {
+                if place > 0 {
+                    line.push(b'.');
+                }
+                line.extend_from_slice(itoa::Buffer::new().format(octet).as_bytes());
+            }
+        }
         // Writing to a vector does not fail.
-        let _ = write!(line, "{key}\"{value}\"");
+        IpAddr::V6(ip) => drop(write!(line, "{ip}")),
     }
+}
+
+fn push_address(line: &mut Vec<u8>, address: SocketAddr) {
+    if address.is_ipv6() {
+        line.push(b'[');
+    }
+    push_ip(line, address.ip());
+    line.extend_from_slice(if address.is_ipv6() { b"]:" } else { b":" });
+    line.extend_from_slice(itoa::Buffer::new().format(address.port()).as_bytes());
 }
 
 fn mark(line: &mut Vec<u8>, text: &str, is_so: bool) {
@@ -131,6 +161,11 @@ fn push_thousandths(line: &mut Vec<u8>, value: u64) {
 pub fn push_string(line: &mut Vec<u8>, value: &[u8]) {
     let value = value.get(..TEXT_LIMIT).unwrap_or(value);
     line.push(b'"');
+    if value.iter().all(|byte| PLAIN[usize::from(*byte)]) {
+        line.extend_from_slice(value);
+        line.push(b'"');
+        return;
+    }
     for chunk in value.utf8_chunks() {
         push_escaped(line, chunk.valid());
         if !chunk.invalid().is_empty() {
@@ -139,6 +174,17 @@ pub fn push_string(line: &mut Vec<u8>, value: &[u8]) {
     }
     line.push(b'"');
 }
+
+/// Bytes that stand for themselves: almost all text is made of them alone.
+const PLAIN: [bool; 256] = {
+    let mut plain = [false; 256];
+    let mut byte = b' ';
+    while byte <= b'~' {
+        plain[byte as usize] = byte != b'"' && byte != b'\\';
+        byte += 1;
+    }
+    plain
+};
 
 fn push_escaped(line: &mut Vec<u8>, text: &str) {
     let bytes = text.as_bytes();
@@ -245,6 +291,20 @@ mod tests {
         assert_eq!(value["target"], "/a?b=\"c\"");
         assert_eq!(value["fault"], "connect_failed");
         assert!(line.contains("\"duration_ms\":12.345,\"queue_ms\":0.007,\"connect_ms\":3.000"), "{line}");
+    }
+
+    #[test]
+    fn addresses_read_as_ever() {
+        for text in
+            ["0.0.0.0:0", "203.0.113.255:65535", "[::]:80", "[2001:db8::a:1]:443", "[::ffff:10.0.0.1]:1"]
+        {
+            let address: SocketAddr = text.parse().unwrap();
+            let mut line = Vec::new();
+            push_address(&mut line, address);
+            line.push(b' ');
+            push_ip(&mut line, address.ip());
+            assert_eq!(String::from_utf8(line).unwrap(), format!("{address} {}", address.ip()));
+        }
     }
 
     #[test]

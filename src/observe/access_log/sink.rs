@@ -1,12 +1,13 @@
 //! Where the writer thread writes: a file that can be opened anew, or a standard stream.
 //!
-//! A pipe whose reader has stalled is waited for, but never inside a write that cannot be left: the writer looks
-//! whether there is room first, and writes no more than a pipe takes at once.
+//! A pipe whose reader has stalled is waited for, but never inside a write that cannot be left: the pipe is opened once
+//! more without blocking, which leaves its other users alone. Where that is not allowed, the writer looks for room first
+//! and writes no more than a pipe then takes.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, ErrorKind, Write};
-use std::os::fd::AsFd;
-use std::os::unix::fs::OpenOptionsExt;
+use std::io::{self, ErrorKind, IsTerminal, Write};
+use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -21,10 +22,20 @@ pub struct Sink {
     file: File,
     /// Not for standard streams: they cannot be opened anew.
     path: Option<PathBuf>,
-    /// Writes to it may block for as long as someone else likes: a pipe, a terminal, a socket.
-    may_stall: bool,
+    blocking: Blocking,
     /// The last write ended inside a line.
     torn: bool,
+}
+
+/// How a write may block.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Blocking {
+    /// Only for as long as a disk takes.
+    Briefly,
+    /// Never; it says that it would.
+    Never,
+    /// For as long as a reader likes.
+    Forever,
 }
 
 impl Sink {
@@ -34,24 +45,34 @@ impl Sink {
             Some("stdout") => Self::of_stream(File::from(io::stdout().as_fd().try_clone_to_owned()?)),
             Some("stderr") => Self::of_stream(File::from(io::stderr().as_fd().try_clone_to_owned()?)),
             _ => {
-                let sink = Self::of_stream(open_file(path)?)?;
-                Ok(Self { path: Some(path.to_owned()), ..sink })
+                let file = open_without_blocking(path)?;
+                let blocking = if stalls(&file)? { Blocking::Never } else { Blocking::Briefly };
+                Ok(Self { path: Some(path.to_owned()), ..Self::around(file, blocking) })
             }
         }
     }
 
-    /// Something that is already open.
+    /// Something that is open already and that others may use too.
     pub fn of_stream(file: File) -> io::Result<Self> {
-        let may_stall = !file.metadata()?.is_file();
-        Ok(Self { file, path: None, may_stall, torn: false })
+        if !stalls(&file)? {
+            return Ok(Self::around(file, Blocking::Briefly));
+        }
+        // Sockets refuse this, and so do pipes that another user made.
+        let own = open_without_blocking(Path::new(&format!("/proc/self/fd/{}", file.as_raw_fd())));
+        Ok(match own {
+            Ok(own) => Self::around(own, Blocking::Never),
+            Err(_) => Self::around(file, Blocking::Forever),
+        })
+    }
+
+    pub fn around(file: File, blocking: Blocking) -> Self {
+        Self { file, path: None, blocking, torn: false }
     }
 
     /// Opens the file of the same name; on failure the old one stays.
     pub fn reopen(&mut self) -> io::Result<()> {
-        if let Some(path) = self.path.take() {
-            let fresh = Self::open(&path);
-            self.path = Some(path);
-            *self = fresh?;
+        if let Some(path) = &self.path {
+            *self = Self::open(path)?;
         }
         Ok(())
     }
@@ -82,23 +103,31 @@ impl Sink {
     ) -> Result<(), (&'a [u8], io::Error)> {
         let mut rest = bytes;
         while !rest.is_empty() {
-            let piece = if self.may_stall { &rest[..rest.len().min(PIPE_PIECE)] } else { rest };
-            let written = match self.wait_for_room(keep_on) {
-                Ok(()) => self.file.write(piece),
-                Err(error) => Err(error),
-            };
-            match written {
+            match self.write_some(rest, keep_on) {
                 Ok(0) => return Err((rest, ErrorKind::WriteZero.into())),
                 Ok(count) => rest = &rest[count..],
-                Err(error) if matches!(error.kind(), ErrorKind::Interrupted | ErrorKind::WouldBlock) => {}
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => return Err((rest, error)),
             }
         }
         Ok(())
     }
 
+    fn write_some(&mut self, bytes: &[u8], keep_on: &mut impl FnMut() -> bool) -> io::Result<usize> {
+        if self.blocking == Blocking::Forever {
+            self.wait_for_room(keep_on)?;
+            return self.file.write(&bytes[..bytes.len().min(PIPE_PIECE)]);
+        }
+        loop {
+            match self.file.write(bytes) {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => self.wait_for_room(keep_on)?,
+                written => return written,
+            }
+        }
+    }
+
     fn wait_for_room(&self, keep_on: &mut impl FnMut() -> bool) -> io::Result<()> {
-        while self.may_stall {
+        loop {
             match poll(&mut [PollFd::new(&self.file, PollFlags::OUT)], Some(&LOOK_EVERY)) {
                 Ok(0) | Err(rustix::io::Errno::INTR) if !keep_on() => return Err(ErrorKind::TimedOut.into()),
                 Ok(0) | Err(rustix::io::Errno::INTR) => {}
@@ -106,12 +135,17 @@ impl Sink {
                 Err(error) => return Err(error.into()),
             }
         }
-        Ok(())
     }
 }
 
-/// Not blocking, so that a named pipe without reader is an error at once; plain files do not mind.
-fn open_file(path: &Path) -> io::Result<File> {
+/// Whether someone else decides how long a write takes.
+fn stalls(file: &File) -> io::Result<bool> {
+    let kind = file.metadata()?.file_type();
+    Ok(kind.is_fifo() || kind.is_socket() || file.is_terminal())
+}
+
+/// Opening a named pipe without reader this way is an error instead of a wait; plain files do not mind.
+fn open_without_blocking(path: &Path) -> io::Result<File> {
     let flags = OFlags::NONBLOCK.bits().cast_signed();
     OpenOptions::new().append(true).create(true).mode(0o640).custom_flags(flags).open(path)
 }

@@ -17,7 +17,8 @@ use parking_lot::{Condvar, Mutex};
 use super::stamp::Stamp;
 use crate::observe::metrics::Counter;
 
-/// Bytes of lines that may wait, over all threads; the writer may hold as much again.
+/// Bytes of lines that may wait, over all threads; the writer may hold as much again. A line is added whole while there
+/// is any room, so each thread may be one line over.
 pub const PENDING_LIMIT: usize = 4 * 1024 * 1024;
 /// A thread's share of it is not smaller than this.
 const LEAST_SHARE: usize = 64 * 1024;

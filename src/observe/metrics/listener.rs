@@ -46,52 +46,68 @@ labels! {
 }
 
 labels! {
-    /// Why a TLS handshake failed.
+    /// Why a client's TLS handshake failed.
     HandshakeFailure("reason") {
+        /// Closed without having sent a byte: health checks of balancers, speculative connections.
+        Silent = "silent",
+        /// Closed or reset in the middle.
+        ClientClosed = "client_closed",
         /// Not complete within `timeouts.tls_handshake`.
         Timeout = "timeout",
-        /// The client closed the connection before it was complete.
-        ClientGone = "client_gone",
-        /// The client sent something that is no TLS, such as plain HTTP.
+        /// HTTP without TLS.
+        PlainHttp = "plain_http",
+        /// No TLS at all.
         NotTls = "not_tls",
-        /// No version, cipher suite, group or protocol in common.
-        Incompatible = "incompatible",
-        /// The client sent no certificate, or one that is not accepted.
-        ClientCertificate = "client_certificate",
-        /// The client sent an alert: often it does not trust the certificate.
+        /// No version of TLS that both sides speak.
+        NoSharedVersion = "no_shared_version",
+        /// No cipher suite, key exchange group or signature scheme that both sides know.
+        NoSharedCipher = "no_shared_cipher",
+        /// No application protocol in common (ALPN).
+        NoSharedProtocol = "no_shared_protocol",
+        /// `client_auth: required` and the client showed none.
+        ClientCertificateMissing = "client_certificate_missing",
+        /// The client's certificate does not hold.
+        ClientCertificateInvalid = "client_certificate_invalid",
+        /// The client does not accept the listener's certificate.
+        CertificateRefused = "certificate_refused",
+        /// The client ended it with another alert.
         Alert = "alert",
-        /// Anything else against the protocol.
+        /// The client does not follow the protocol.
         Protocol = "protocol",
+        /// Lintel's own fault.
+        Internal = "internal",
     }
 }
 
 labels! {
-    /// What is wrong with a head that is no request.
+    /// Why a request was refused before it was understood.
     Malformation("reason") {
-        /// The request line is no request line.
-        RequestLine = "request_line",
-        /// The target is not one that this request may have.
+        /// The head is no request head, or can be read in two ways.
+        Head = "head",
+        /// The target is not one that this request may have, or its path has no normal form.
         Target = "target",
-        /// The HTTP version is none that Lintel speaks.
-        Version = "version",
-        /// A field has a bad name or value, or its line is folded.
-        Field = "field",
         /// Host is missing, repeated or no host.
         Host = "host",
-        /// Content-Length and Transfer-Encoding are repeated, in conflict or no lengths.
-        Framing = "framing",
-        /// The chunks of the body are no chunks.
-        Chunk = "chunk",
+        /// The body's chunks are no chunks.
+        Body = "body",
         /// The head is larger than `limits.head`.
         HeadTooLarge = "head_too_large",
         /// More fields than `limits.headers`.
         TooManyHeaders = "too_many_headers",
         /// The target is longer than `limits.uri`.
         UriTooLong = "uri_too_long",
+        /// The body is larger than `limits.body`.
+        BodyTooLarge = "body_too_large",
+        /// The HTTP version is none that Lintel speaks.
+        Version = "version",
+        /// The method is none that Lintel serves (CONNECT).
+        Method = "method",
+        /// The transfer coding is not known.
+        TransferCoding = "transfer_coding",
+        /// The expectation is not known.
+        Expectation = "expectation",
         /// The connection ended inside the head.
         Truncated = "truncated",
-        /// Anything else.
-        Other = "other",
     }
 }
 

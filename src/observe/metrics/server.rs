@@ -40,6 +40,8 @@ labels! {
         Ok = "ok",
         /// No connection could be made.
         Connect = "connect",
+        /// No connection in time.
+        ConnectTimeout = "connect_timeout",
         /// The TLS handshake with it failed.
         Tls = "tls",
         /// No answer in time.
@@ -66,9 +68,11 @@ pub struct ServerReading {
     pub idle_connections: u64,
 }
 
+type ReadState = Box<dyn Fn() -> Option<ServerReading> + Send + Sync>;
+
 #[derive(Default)]
 pub struct ServerCells {
-    state: Mutex<Option<Box<dyn Fn() -> Option<ServerReading> + Send + Sync>>>,
+    state: Mutex<Option<ReadState>>,
     /// Requests sent to it, retries included.
     pub requests: Counter,
     pub failures: CounterBy<ServerFailure>,

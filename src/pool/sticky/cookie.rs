@@ -24,7 +24,8 @@ pub type Token = [u8; 22];
 pub struct CookieSticky {
     name: String,
     pool: Arc<str>,
-    key: hmac::Key,
+    /// Boxed: more than a kilobyte of prepared state.
+    key: Box<hmac::Key>,
     max_age_seconds: Option<u64>,
     same_site: SameSite,
 }
@@ -34,7 +35,7 @@ impl CookieSticky {
         Self {
             name: spec.cookie.clone(),
             pool,
-            key: hmac::Key::new(hmac::HMAC_SHA256, key.bytes()),
+            key: Box::new(hmac::Key::new(hmac::HMAC_SHA256, key.bytes())),
             // Rounded up: 0 would delete the cookie (RFC 6265 section 5.2.2).
             max_age_seconds: spec
                 .ttl
@@ -62,7 +63,7 @@ impl CookieSticky {
     }
 
     /// The value of a `Set-Cookie` field (RFC 6265 section 4.1).
-    pub fn set_cookie(&self, token: &Token, link: Link) -> String {
+    pub fn field(&self, token: &Token, link: Link) -> String {
         let mut text = format!("{}={}; Path=/; HttpOnly", self.name, String::from_utf8_lossy(token));
         if let Some(seconds) = self.max_age_seconds {
             text.push_str(&format!("; Max-Age={seconds}"));
@@ -101,12 +102,12 @@ mod tests {
     #[test]
     fn the_cookie_is_written_as_asked() {
         let token = *b"AAAAAAAAAAAAAAAAAAAAAA";
-        let session = sticky("web", None, SameSite::Lax).set_cookie(&token, Link::Plain);
+        let session = sticky("web", None, SameSite::Lax).field(&token, Link::Plain);
         assert_eq!(session, "lintel=AAAAAAAAAAAAAAAAAAAAAA; Path=/; HttpOnly; SameSite=Lax");
         let kept = sticky("web", Some(Duration::from_millis(43_200_001)), SameSite::Strict);
         let end = "; Path=/; HttpOnly; Max-Age=43201; SameSite=Strict; Secure";
-        assert!(kept.set_cookie(&token, Link::Tls).ends_with(end));
-        let cross = sticky("web", None, SameSite::None).set_cookie(&token, Link::Plain);
+        assert!(kept.field(&token, Link::Tls).ends_with(end));
+        let cross = sticky("web", None, SameSite::None).field(&token, Link::Plain);
         assert!(cross.ends_with("; SameSite=None; Secure"), "{cross}");
     }
 }

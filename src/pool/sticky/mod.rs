@@ -78,11 +78,11 @@ impl Pool {
     }
 
     /// The `Set-Cookie` value for a response of this server; `None` where the request's cookie names it already.
-    pub fn set_cookie(&self, request: &Head, server: &Server, link: Link) -> Option<String> {
+    pub fn sticky_cookie(&self, request: &Head, server: &Server, link: Link) -> Option<String> {
         let Some(Sticky::Cookie(cookie)) = &self.sticky else { return None };
         let token = cookie.token(&server.identity);
         let is_known = super::key::cookie(request, cookie.name()).is_some_and(|value| value == token);
-        (!is_known).then(|| cookie.set_cookie(&token, link))
+        (!is_known).then(|| cookie.field(&token, link))
     }
 
     /// Whether the response to this request must be read for a session id: a Socket.IO handshake by polling.

@@ -31,8 +31,12 @@ const SHARDS: usize = 32;
 
 /// Which server each session lives on, shared by all engine threads.
 pub struct SocketIoTable {
-    shards: [Mutex<LruCache<Box<[u8]>, Session>>; SHARDS],
+    /// `SHARDS` of them.
+    shards: Box<[Shard]>,
 }
+
+/// Sessions by id, the one used longest ago first to go.
+type Shard = Mutex<LruCache<Box<[u8]>, Session>>;
 
 #[derive(Clone, Copy, Debug)]
 struct Session {
@@ -63,7 +67,7 @@ pub enum Learned {
 impl Default for SocketIoTable {
     fn default() -> Self {
         // Unbounded in itself, so that an idle pool holds no memory for 100,000; `learn` keeps the bound.
-        Self { shards: std::array::from_fn(|_| Mutex::new(LruCache::unbounded())) }
+        Self { shards: (0..SHARDS).map(|_| Mutex::new(LruCache::unbounded())).collect() }
     }
 }
 
@@ -120,7 +124,7 @@ impl SocketIoTable {
         self.len() == 0
     }
 
-    fn shard(&self, sid: &[u8]) -> &Mutex<LruCache<Box<[u8]>, Session>> {
+    fn shard(&self, sid: &[u8]) -> &Shard {
         let hash = mix(xxhash_rust::xxh64::xxh64(sid, 0));
         &self.shards[hash as usize % SHARDS]
     }

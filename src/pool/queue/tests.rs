@@ -11,6 +11,7 @@ use serde_json::json;
 
 use super::*;
 use crate::health::Outcome;
+use crate::observe::metrics::StickyOutcome;
 use crate::pool::choice::tests::{server, server_of, servers};
 use crate::pool::pool::tests::{ask, pool};
 use crate::server::{self, Health, Server};

@@ -22,7 +22,13 @@ pub fn spec(written: serde_json::Value) -> Spec {
 }
 
 pub fn pool(written: serde_json::Value, servers: Vec<Arc<Server>>) -> Arc<Pool> {
-    Pool::build("web".into(), spec(written), servers, StickyKey::of_bytes(&[7; 32]).as_ref(), PoolMetrics::default())
+    Pool::build(
+        "web".into(),
+        spec(written),
+        servers,
+        StickyKey::of_bytes(&[7; 32]).as_ref(),
+        PoolMetrics::default(),
+    )
 }
 
 pub fn ask(random: u64) -> Ask<'static> {
@@ -148,15 +154,19 @@ fn request(target: &str, cookie: &str) -> Head {
 async fn a_cookie_binds_a_client_and_is_set_only_when_it_does_not_name_the_server() {
     let pool = pool(serde_json::json!({ "sticky": { "cookie": "lintel" } }), servers(&[1; 3]));
     assert_eq!(pool.bound_server(&request("/", ""), now()), None);
-    assert_eq!(pool.metrics.sticky.of(StickyOutcome::Unknown).count(), 0, "a new client is not an unknown one");
+    assert_eq!(
+        pool.metrics.sticky.of(StickyOutcome::Unknown).count(),
+        0,
+        "a new client is not an unknown one"
+    );
     let set = pool.servers();
     for server in set.servers() {
-        let cookie = pool.set_cookie(&request("/", "lintel=old"), server, Link::Plain).unwrap();
+        let cookie = pool.sticky_cookie(&request("/", "lintel=old"), server, Link::Plain).unwrap();
         let sent = format!("a=b; {}", cookie.split(';').next().unwrap());
         let again = request("/", &sent);
         let bound = pool.bound_server(&again, now());
         assert_eq!(bound, Some(server.id));
-        assert_eq!(pool.set_cookie(&again, server, Link::Plain), None);
+        assert_eq!(pool.sticky_cookie(&again, server, Link::Plain), None);
         assert_eq!(pool.acquire(&Ask { bound, ..ask(1) }).await.unwrap().id, server.id);
         assert!(sent.ends_with(&pool.sticky.as_ref().unwrap().cookie_value(server).unwrap()));
     }
@@ -171,14 +181,14 @@ async fn a_client_whose_server_is_down_moves_and_gets_a_new_cookie() {
     let pool = pool(serde_json::json!({ "sticky": { "cookie": "lintel" } }), servers(&[1; 2]));
     let set = pool.servers();
     let home = &set.servers()[0];
-    let cookie = pool.set_cookie(&request("/", ""), home, Link::Tls).unwrap();
+    let cookie = pool.sticky_cookie(&request("/", ""), home, Link::Tls).unwrap();
     home.state.record_health(Health::Down, 1);
     let again = request("/", cookie.split(';').next().unwrap());
     let bound = pool.bound_server(&again, now());
     let lease = pool.acquire(&Ask { bound, ..ask(1) }).await.unwrap();
     assert_eq!((bound, lease.id), (Some(home.id), set.servers()[1].id));
     assert_eq!(pool.metrics.sticky.of(StickyOutcome::Failover).count(), 1);
-    assert!(pool.set_cookie(&again, &lease, Link::Tls).is_some());
+    assert!(pool.sticky_cookie(&again, &lease, Link::Tls).is_some());
 }
 
 #[tokio::test(start_paused = true)]
@@ -198,7 +208,7 @@ async fn a_socket_io_session_stays_where_it_was_opened() {
     pool.replace_servers(others);
     assert_eq!(pool.bound_server(&poll, now()), None);
     assert_eq!(pool.metrics.sticky.of(StickyOutcome::Failover).count(), 1);
-    assert!(pool.set_cookie(&poll, &opened_on, Link::Plain).is_none());
+    assert!(pool.sticky_cookie(&poll, &opened_on, Link::Plain).is_none());
 }
 
 #[tokio::test]

@@ -1,0 +1,87 @@
+//! Method, target and version (RFC 9112 sections 2.2 and 3).
+
+use crate::case::{Case, Got, Seen::*, Setup, case, passed, refused, refused_as};
+
+#[rustfmt::skip] // one line each
+pub fn cases() -> Vec<Case> {
+    let long_target = format!("GET /{} HTTP/1.1\r\nHost: a\r\n\r\n", "x".repeat(64));
+    let full_target = format!("GET /{} HTTP/1.1\r\nHost: a\r\n\r\n", "x".repeat(63));
+    let endless_target = format!("GET /{}", "x".repeat(3000));
+    vec![
+        // Method
+        passed("method-get", "GET /a?b=c HTTP/1.1\r\nHost: a\r\n\r\n", &[Lines(&["GET /a?b=c HTTP/1.1"]), Has("host", "a")], "RFC 9112 3: the plain case"),
+        passed("method-delete", "DELETE /a HTTP/1.1\r\nHost: a\r\n\r\n", &[Lines(&["DELETE /a HTTP/1.1"])], "RFC 9110 9.3.5: no body, no length"),
+        passed("method-unknown", "BREW /pot HTTP/1.1\r\nHost: a\r\n\r\n", &[Lines(&["BREW /pot HTTP/1.1"])], "RFC 9110 9.1: the set of methods is open"),
+        passed("method-lower-case", "get / HTTP/1.1\r\nHost: a\r\n\r\n", &[Lines(&["get / HTTP/1.1"])], "RFC 9110 9.1: case-sensitive, so this is another method and the server's to judge"),
+        passed("method-with-every-sign", "!#$%&'*+-.^_`|~9 / HTTP/1.1\r\nHost: a\r\n\r\n", &[Lines(&["!#$%&'*+-.^_`|~9 / HTTP/1.1"])], "RFC 9110 5.6.2: a method is any token"),
+        refused("method-with-parenthesis", 400, "G(T / HTTP/1.1\r\nHost: a\r\n\r\n", "RFC 9110 5.6.2: not a token"),
+        refused("method-with-colon", 400, "GET: / HTTP/1.1\r\nHost: a\r\n\r\n", "RFC 9110 5.6.2: not a token"),
+        refused("method-with-high-byte", 400, b"G\xc9T / HTTP/1.1\r\nHost: a\r\n\r\n", "RFC 9110 5.6.2: not a token"),
+        refused("method-empty", 400, " / HTTP/1.1\r\nHost: a\r\n\r\n", "RFC 9112 3: a method has at least one char"),
+        refused("method-connect", 405, "CONNECT b.test:443 HTTP/1.1\r\nHost: b.test:443\r\n\r\n", "RFC 9110 9.3.6: a front door tunnels to nobody's choice"),
+        refused("method-connect-with-path", 405, "CONNECT / HTTP/1.1\r\nHost: a\r\n\r\n", "RFC 9110 9.3.6: no target makes CONNECT welcome"),
+        case("method-trace", "TRACE / HTTP/1.1\r\nHost: a\r\n\r\n", "RFC 9110 9.3.8: a server would echo what only Lintel and it know (X-Client-Cert-*); nginx refuses as well").got(&[Got::Status(405)]).seen(&[Nothing]),
+        // Target
+        passed("target-asterisk", "OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n", &[Lines(&["OPTIONS * HTTP/1.1"])], "RFC 9112 3.2.4: asterisk-form"),
+        refused("target-asterisk-of-get", 400, "GET * HTTP/1.1\r\nHost: a\r\n\r\n", "RFC 9112 3.2.4: only OPTIONS has the asterisk-form"),
+        passed("target-absolute", "GET http://b.test/x?y HTTP/1.1\r\nHost: a\r\n\r\n", &[Lines(&["GET /x?y HTTP/1.1"]), Has("host", "b.test")], "RFC 9112 3.2.2: Host is replaced by the target's"),
+        passed("target-absolute-with-port", "GET http://b.test:81/ HTTP/1.1\r\nHost: a\r\n\r\n", &[Lines(&["GET / HTTP/1.1"]), Has("host", "b.test:81")], "RFC 9112 3.2.2: with the port as written"),
+        passed("target-absolute-scheme-case", "GET HTTP://b.test/x HTTP/1.1\r\nHost: b.test\r\n\r\n", &[Lines(&["GET /x HTTP/1.1"])], "RFC 9110 4.2.3: schemes are case-insensitive"),
+        passed("target-absolute-without-path", "GET http://b.test HTTP/1.1\r\nHost: b.test\r\n\r\n", &[Lines(&["GET / HTTP/1.1"])], "RFC 9112 3.2.1: an empty path is sent as /"),
+        passed("target-absolute-query-only", "GET http://b.test?q HTTP/1.1\r\nHost: b.test\r\n\r\n", &[Lines(&["GET /?q HTTP/1.1"])], "RFC 9112 3.2.1: an empty path is sent as /"),
+        passed("target-absolute-of-options", "OPTIONS http://b.test HTTP/1.1\r\nHost: b.test\r\n\r\n", &[Lines(&["OPTIONS * HTTP/1.1"])], "RFC 9112 3.2.4: the last proxy sends the asterisk"),
+        refused("target-absolute-without-host", 400, "GET http://b.test/ HTTP/1.1\r\n\r\n", "RFC 9112 3.2: any HTTP/1.1 request without Host is answered 400"),
+        refused("target-absolute-with-two-hosts", 400, "GET http://b.test/ HTTP/1.1\r\nHost: b.test\r\nHost: b.test\r\n\r\n", "RFC 9112 3.2: more than one Host is answered 400"),
+        refused("target-absolute-with-bad-host", 400, "GET http://b.test/ HTTP/1.1\r\nHost: a b\r\n\r\n", "RFC 9112 3.2: an invalid Host is answered 400, also where it will not be used"),
+        refused("target-userinfo", 400, "GET http://user:secret@b.test/ HTTP/1.1\r\nHost: b.test\r\n\r\n", "RFC 9110 4.2.4: userinfo is a sign of an attack"),
+        refused("target-userinfo-empty", 400, "GET http://@b.test/ HTTP/1.1\r\nHost: b.test\r\n\r\n", "RFC 9110 4.2.4: userinfo, if empty"),
+        refused("target-other-scheme", 400, "GET ftp://b.test/ HTTP/1.1\r\nHost: b.test\r\n\r\n", "RFC 9110 7.4: not ours to serve"),
+        refused("target-empty-authority", 400, "GET http:///x HTTP/1.1\r\nHost: a\r\n\r\n", "RFC 9110 4.2.1: an http URI with an empty host is invalid"),
+        refused("target-bad-authority", 400, "GET http://b<test/ HTTP/1.1\r\nHost: a\r\n\r\n", "RFC 3986 3.2.2: not a host"),
+        refused("target-relative", 400, "GET x HTTP/1.1\r\nHost: a\r\n\r\n", "RFC 9112 3.2: none of the four forms"),
+        refused("target-query-only", 400, "GET ?q HTTP/1.1\r\nHost: a\r\n\r\n", "RFC 9112 3.2: none of the four forms"),
+        refused("target-authority-of-get", 400, "GET b.test:80 HTTP/1.1\r\nHost: b.test:80\r\n\r\n", "RFC 9112 3.2.3: only CONNECT has the authority-form"),
+        refused("target-with-space", 400, "GET /a b HTTP/1.1\r\nHost: a\r\n\r\n", "RFC 9112 3.2: no white space in a target; it would be split elsewhere"),
+        refused("target-with-tab", 400, "GET /a\tb HTTP/1.1\r\nHost: a\r\n\r\n", "RFC 9112 3.2: no white space in a target"),
+        refused("target-with-nul", 400, "GET /a\0b HTTP/1.1\r\nHost: a\r\n\r\n", "RFC 3986 2: no control bytes in a URI"),
+        refused("target-with-control-byte", 400, "GET /a\x01b HTTP/1.1\r\nHost: a\r\n\r\n", "RFC 3986 2: no control bytes in a URI"),
+        refused("target-with-del", 400, "GET /a\x7fb HTTP/1.1\r\nHost: a\r\n\r\n", "RFC 3986 2: no control bytes in a URI"),
+        refused("target-with-vertical-tab", 400, "GET /a\x0bb HTTP/1.1\r\nHost: a\r\n\r\n", "some parsers split at VT; no control bytes in a URI"),
+        refused("target-with-fragment", 400, "GET /a#b HTTP/1.1\r\nHost: a\r\n\r\n", "RFC 9110 4.2.5: a fragment is never sent; parsers disagree about what follows #"),
+        passed("target-with-high-bytes", b"GET /caf\xc3\xa9 HTTP/1.1\r\nHost: a\r\n\r\n", &[Lines(&["GET /caf\u{c3}\u{a9} HTTP/1.1"])], "not a URI by RFC 3986, but common, unambiguous, and forwarded as it came by all peers"),
+        passed("target-escapes-stay", "GET /a%2Fb%20c?d=%26 HTTP/1.1\r\nHost: a\r\n\r\n", &[Lines(&["GET /a%2Fb%20c?d=%26 HTTP/1.1"])], "the raw path is forwarded, the normal one matched"),
+        passed("target-dot-segments-stay", "GET /a/../b//c HTTP/1.1\r\nHost: a\r\n\r\n", &[Lines(&["GET /a/../b//c HTTP/1.1"])], "the raw path is forwarded, the normal one matched"),
+        refused("target-over-the-limit", 414, long_target, "RFC 9110 15.5.15: 65 bytes where 64 are allowed").setup(Setup::Tight),
+        passed("target-at-the-limit", full_target, &[Lines(&["GET /xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx HTTP/1.1"])], "64 bytes where 64 are allowed").setup(Setup::Tight),
+        refused_as("target-without-end", &[414, 431], endless_target, "refused before the line ends: no end is needed to know").setup(Setup::Tight),
+        // Version
+        refused("version-2", 505, "GET / HTTP/2.0\r\nHost: a\r\n\r\n", "RFC 9110 15.6.6: another major version"),
+        refused("version-3", 505, "GET / HTTP/3.0\r\nHost: a\r\n\r\n", "RFC 9110 15.6.6: another major version"),
+        refused("version-0-9-written", 505, "GET / HTTP/0.9\r\nHost: a\r\n\r\n", "RFC 9110 15.6.6: another major version"),
+        refused_as("version-1-2", &[505, 400], "GET / HTTP/1.2\r\nHost: a\r\n\r\n", "RFC 9110 2.5 would take it as 1.1; no such version exists, and what claims it is not a client"),
+        refused_as("version-without-minor", &[400, 505], "GET / HTTP/1\r\nHost: a\r\n\r\n", "RFC 9112 2.3: HTTP/DIGIT.DIGIT"),
+        refused_as("version-two-digits", &[400, 505], "GET / HTTP/1.10\r\nHost: a\r\n\r\n", "RFC 9112 2.3: HTTP/DIGIT.DIGIT"),
+        refused_as("version-leading-zero", &[400, 505], "GET / HTTP/01.1\r\nHost: a\r\n\r\n", "RFC 9112 2.3: HTTP/DIGIT.DIGIT"),
+        refused_as("version-lower-case", &[400, 505], "GET / http/1.1\r\nHost: a\r\n\r\n", "RFC 9112 2.3: HTTP-name is case-sensitive"),
+        refused_as("version-other-protocol", &[400, 505], "GET / RTSP/1.0\r\nHost: a\r\n\r\n", "RFC 9112 2.3: HTTP-name"),
+        refused_as("version-missing", &[400, 505], "GET /\r\n\r\n", "HTTP/0.9 is not spoken (RFC 9112 2.3)"),
+        refused_as("version-missing-with-fields", &[400, 505], "GET /\r\nHost: a\r\n\r\n", "HTTP/0.9 is not spoken (RFC 9112 2.3)"),
+        refused_as("version-h2-preface", &[505, 400], "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "RFC 9113 3.4: made so that HTTP/1.1 servers refuse it"),
+        // The line
+        refused("line-two-spaces-before-target", 400, "GET  / HTTP/1.1\r\nHost: a\r\n\r\n", "RFC 9112 3: exactly one space; lenient parsing is a way to smuggle"),
+        refused("line-two-spaces-before-version", 400, "GET /  HTTP/1.1\r\nHost: a\r\n\r\n", "RFC 9112 3: exactly one space"),
+        refused("line-tab-for-space", 400, "GET\t/\tHTTP/1.1\r\nHost: a\r\n\r\n", "RFC 9112 3: a space, no tab"),
+        refused("line-trailing-space", 400, "GET / HTTP/1.1 \r\nHost: a\r\n\r\n", "RFC 9112 3: nothing behind the version"),
+        refused("line-leading-space", 400, " GET / HTTP/1.1\r\nHost: a\r\n\r\n", "RFC 9112 2.2: no white space before a request"),
+        refused("line-bare-cr", 400, "GET / HTTP/1.1\rHost: a\r\n\r\n", "RFC 9112 2.2: a bare CR is invalid"),
+        refused("line-bare-lf", 400, "GET / HTTP/1.1\nHost: a\r\n\r\n", "RFC 9112 2.2 allows LF alone; parsers disagree, so it is refused"),
+        refused("line-all-bare-lf", 400, "GET / HTTP/1.1\nHost: a\n\n", "RFC 9112 2.2 allows LF alone; parsers disagree, so it is refused"),
+        refused("line-lf-cr", 400, "GET / HTTP/1.1\n\rHost: a\n\r\n\r", "an end of line turned round"),
+        passed("line-empty-line-before", "\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n", &[Lines(&["GET / HTTP/1.1"])], "RFC 9112 2.2: at least one empty line is ignored"),
+        refused("line-lf-before", 400, "\nGET / HTTP/1.1\r\nHost: a\r\n\r\n", "a bare LF is no empty line"),
+        refused("line-tls-hello", 400, b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n", "TLS on a plain port"),
+        refused("line-binary", 400, b"\x80\x80\x80\x80\r\n\r\n", "not HTTP at all"),
+        refused("line-response", 400, "HTTP/1.1 200 OK\r\nHost: a\r\n\r\n", "a status line is no request line"),
+        case("line-only-empty-lines", "\r\n\r\n", "no request at all: nothing to answer").half_closed().got(&[Got::Closed]).seen(&[Nothing]),
+    ]
+}
