@@ -38,7 +38,8 @@ fn load_files(text: &str) -> (Result<Loaded, Problems>, PathBuf) {
     let main = folder.path().join("lintel.yaml");
     std::fs::write(&main, parts.next().unwrap()).unwrap();
     for part in parts {
-        let (name, text) = part.split_once(" ----------------\n").expect("a file's name and a line of dashes");
+        let (name, text) =
+            part.split_once(" ----------------\n").expect("a file's name and a line of dashes");
         let path = folder.path().join(name);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(path, text).unwrap();
@@ -102,7 +103,8 @@ fn every_example_config_is_good() {
 #[test]
 fn every_config_in_the_documentation_is_good() {
     let docs = std::fs::read_dir(root().join("docs")).unwrap().map(|entry| entry.unwrap().path());
-    let pages = docs.chain([root().join("README.md")]).filter(|path| path.extension().is_some_and(|e| e == "md"));
+    let pages =
+        docs.chain([root().join("README.md")]).filter(|path| path.extension().is_some_and(|e| e == "md"));
     for page in pages.filter(|path| path.exists()) {
         let text = std::fs::read_to_string(&page).unwrap();
         for block in text.split("```yaml\n").skip(1) {
@@ -126,7 +128,10 @@ fn the_reference_is_fresh() {
         std::fs::write(&path, &page).unwrap();
     }
     let found = std::fs::read_to_string(&path).unwrap_or_default();
-    assert!(found == page, "docs/reference.md is stale: UPDATE_REFERENCE=1 cargo test --test config reference");
+    assert!(
+        found == page,
+        "docs/reference.md is stale: UPDATE_REFERENCE=1 cargo test --test config reference"
+    );
 }
 
 #[test]
@@ -195,10 +200,64 @@ fn pools(count: usize) -> String {
 /// Pieces that configs are made of, for texts that come close to one.
 fn pieces() -> impl Strategy<Value = String> {
     let words = prop::sample::select(vec![
-        "listeners", "pools", "routes", "defaults", "policies", "include", "web", "to", "match", "host", "path", "servers",
-        "address", "tls", "health_check", "off", ":", ": ", "\n", "\n  ", "\n    ", "- ", "[", "]", "{", "}", ",", "\"",
-        "'", "*", "&a", "*a", "${SECRET}", "${NONE:-x}", "${", "$$", "1.2", "5s", "0x1f", "~", "null", "true", "!!str ",
-        "|", ">", "#", "%", "@", "\t", "\r", "\u{0}", "ü", "\u{feff}", "---", "...", "<<", "10.0.0.1:1", "/a/*",
+        "listeners",
+        "pools",
+        "routes",
+        "defaults",
+        "policies",
+        "include",
+        "web",
+        "to",
+        "match",
+        "host",
+        "path",
+        "servers",
+        "address",
+        "tls",
+        "health_check",
+        "off",
+        ":",
+        ": ",
+        "\n",
+        "\n  ",
+        "\n    ",
+        "- ",
+        "[",
+        "]",
+        "{",
+        "}",
+        ",",
+        "\"",
+        "'",
+        "*",
+        "&a",
+        "*a",
+        "${SECRET}",
+        "${NONE:-x}",
+        "${",
+        "$$",
+        "1.2",
+        "5s",
+        "0x1f",
+        "~",
+        "null",
+        "true",
+        "!!str ",
+        "|",
+        ">",
+        "#",
+        "%",
+        "@",
+        "\t",
+        "\r",
+        "\u{0}",
+        "ü",
+        "\u{feff}",
+        "---",
+        "...",
+        "<<",
+        "10.0.0.1:1",
+        "/a/*",
     ]);
     prop::collection::vec(words, 0..60).prop_map(|words| words.concat())
 }

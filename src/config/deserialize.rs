@@ -100,17 +100,21 @@ impl<'a> NodeReader<'a> {
         Cow::Owned(self.tree.file_of(self.node).folder.join(text).to_string_lossy().into_owned())
     }
 
-    fn visit_enum<'de, V: Visitor<'de>>(self, known: &'static [&'static str], visitor: V) -> Result<V::Value, Wrong> {
+    fn visit_enum<'de, V: Visitor<'de>>(
+        self,
+        known: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Wrong> {
         match self.value() {
             Value::Scalar(scalar) if matches!(plain(scalar), Plain::Null) => Err(Wrong::new(Why::Empty)),
             Value::Scalar(scalar) if known.contains(&scalar.text.as_str()) => {
                 visitor.visit_enum(Word { reader: self, word: &scalar.text })
             }
-            Value::Scalar(scalar) => {
-                Err(Wrong::new(Why::UnknownWord { word: scalar.text.clone(), known }))
-            }
+            Value::Scalar(scalar) => Err(Wrong::new(Why::UnknownWord { word: scalar.text.clone(), known })),
             Value::Map(entries) => match entries.as_slice() {
-                _ if self.broken.has_poisoned_entry(self.tree, self.node) => Err(Wrong::new(Why::Consequence)),
+                _ if self.broken.has_poisoned_entry(self.tree, self.node) => {
+                    Err(Wrong::new(Why::Consequence))
+                }
                 [Entry { key, .. }] if !known.contains(&self.tree.text(*key)) => {
                     let key_text = self.tree.text(*key).to_owned();
                     Err(Wrong::new(Why::UnknownKey { key: key_text, known }).at(*key))
@@ -291,7 +295,8 @@ impl<'de> MapAccess<'de> for Entries<'_> {
 
     fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, Wrong> {
         let NodeReader { broken, tree, .. } = self.reader;
-        if let Some(entry) = self.entries.find(|e| !broken.is_poisoned(e.key) && !broken.is_poisoned(e.value)) {
+        if let Some(entry) = self.entries.find(|e| !broken.is_poisoned(e.key) && !broken.is_poisoned(e.value))
+        {
             self.next = Next::Value(*entry);
             let key = StrDeserializer::new(tree.text(entry.key));
             return seed.deserialize(key).map(Some).map_err(|wrong: Wrong| wrong.at(entry.key));
@@ -323,7 +328,10 @@ fn read_value<'de, V: DeserializeSeed<'de>>(
     seed.deserialize(reader.of(entry.value)).map_err(|mut wrong| {
         if matches!(wrong.why, Why::Empty) && wrong.node == Some(entry.value) {
             wrong.at = Some(entry.key);
-            wrong.why = Why::Message(format!("the key {} has no value", super::problem::quoted(reader.tree.text(entry.key))));
+            wrong.why = Why::Message(format!(
+                "the key {} has no value",
+                super::problem::quoted(reader.tree.text(entry.key))
+            ));
         }
         wrong
     })
@@ -395,7 +403,11 @@ impl<'de> VariantAccess<'de> for Tagged<'_> {
     fn tuple_variant<V: Visitor<'de>>(self, _: usize, visitor: V) -> Result<V::Value, Wrong> {
         self.reader.of(self.entry.value).deserialize_any(visitor)
     }
-    fn struct_variant<V: Visitor<'de>>(self, _: &'static [&'static str], visitor: V) -> Result<V::Value, Wrong> {
+    fn struct_variant<V: Visitor<'de>>(
+        self,
+        _: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Wrong> {
         self.reader.of(self.entry.value).deserialize_any(visitor)
     }
 }
@@ -415,7 +427,11 @@ impl<'de> Deserializer<'de> for StandIn {
     fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Wrong> {
         visitor.visit_map(serde::de::value::MapDeserializer::new(std::iter::empty::<(u8, u8)>()))
     }
-    fn deserialize_newtype_struct<V: Visitor<'de>>(self, _: &'static str, visitor: V) -> Result<V::Value, Wrong> {
+    fn deserialize_newtype_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        visitor: V,
+    ) -> Result<V::Value, Wrong> {
         visitor.visit_newtype_struct(self)
     }
     fn deserialize_enum<V: Visitor<'de>>(

@@ -50,11 +50,7 @@ pub(super) fn interpolate(text: &str, lookup: &dyn Fn(&str) -> Option<String>) -
 }
 
 /// Follows the reference at the start of `text` and gives what comes after it.
-fn follow<'a>(
-    text: &'a str,
-    lookup: &dyn Fn(&str) -> Option<String>,
-    result: &mut Interpolated,
-) -> &'a str {
+fn follow<'a>(text: &'a str, lookup: &dyn Fn(&str) -> Option<String>, result: &mut Interpolated) -> &'a str {
     let Some(end) = text.find('}') else {
         result.wrongs.push(Wrong {
             written: "${".to_owned(),

@@ -38,7 +38,8 @@ fn merge(tree: &mut Tree, broken: &Broken, inherited: NodeId, own: NodeId) -> No
             continue;
         }
         let name = tree.text(key).to_owned();
-        let replaced = EITHER_OR.iter().any(|(ours, theirs)| *theirs == name && tree.child(own, ours).is_some());
+        let replaced =
+            EITHER_OR.iter().any(|(ours, theirs)| *theirs == name && tree.child(own, ours).is_some());
         if replaced {
             continue;
         }

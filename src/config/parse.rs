@@ -54,7 +54,8 @@ pub(super) fn parse(tree: &mut Tree, file: u32, around: &mut Surroundings<'_>) -
     if root.is_none() {
         let spot = tree.spot(Place { file, start: 0, end: 0 });
         around.problems.push(
-            Problem::error(spot, "the file is empty").help("the smallest config has `listeners`, `pools` and `routes`"),
+            Problem::error(spot, "the file is empty")
+                .help("the smallest config has `listeners`, `pools` and `routes`"),
         );
     }
     root
@@ -147,7 +148,11 @@ impl Builder<'_, '_> {
     fn refuse_tag(&mut self, tag: &granit::Tag, fine: &[&str], place: Place) -> bool {
         let known = tag.core_suffix().is_some_and(|suffix| fine.contains(&suffix));
         if !known {
-            self.report(place, format!("the tag {} means nothing here", quoted(&tag.original())), "take it out");
+            self.report(
+                place,
+                format!("the tag {} means nothing here", quoted(&tag.original())),
+                "take it out",
+            );
         }
         !known
     }
@@ -222,10 +227,12 @@ impl Builder<'_, '_> {
             Some(&first) => {
                 *key = Key::Unusable;
                 let first = self.tree.spot(self.tree.node(first).place);
-                let problem =
-                    Problem::error(self.tree.spot(place), format!("the key {} is written twice", quoted(&text)))
-                        .help("keep one of them")
-                        .also(first, "is the first one");
+                let problem = Problem::error(
+                    self.tree.spot(place),
+                    format!("the key {} is written twice", quoted(&text)),
+                )
+                .help("keep one of them")
+                .also(first, "is the first one");
                 self.around.problems.push(problem);
             }
         }
@@ -302,7 +309,11 @@ impl Builder<'_, '_> {
         }
         self.anchors.insert(anchor, Some(id));
         if self.wants_key() {
-            self.report(place, "a key is a text, not a list or a map", "a text that begins with `{` or `[` needs quotes");
+            self.report(
+                place,
+                "a key is a text, not a list or a map",
+                "a text that begins with `{` or `[` needs quotes",
+            );
             self.unusable_key();
         } else {
             self.put(id);
@@ -337,7 +348,9 @@ impl Builder<'_, '_> {
             ErrorKind::TabInIndentation | ErrorKind::TabInBlockIndentation | ErrorKind::TabNotAllowed => {
                 Some("indent with spaces")
             }
-            ErrorKind::UnexpectedCharacter { .. } => Some("a text that begins with this character needs quotes"),
+            ErrorKind::UnexpectedCharacter { .. } => {
+                Some("a text that begins with this character needs quotes")
+            }
             ErrorKind::MappingValueNotAllowed => Some("a text that contains `: ` needs quotes"),
             ErrorKind::ExpectedBlockMappingKey
             | ErrorKind::InvalidIndentation

@@ -63,13 +63,7 @@ impl Problem {
 
     /// A problem of no place in a file.
     pub fn anywhere(message: impl Into<String>) -> Self {
-        Self {
-            severity: Severity::Error,
-            spot: None,
-            message: message.into(),
-            help: None,
-            also: Vec::new(),
-        }
+        Self { severity: Severity::Error, spot: None, message: message.into(), help: None, also: Vec::new() }
     }
 
     pub fn help(mut self, help: impl Into<String>) -> Self {

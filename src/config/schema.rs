@@ -26,13 +26,20 @@ pub(super) fn schema_without_variables() -> Schema {
     if let Some(Value::Object(properties)) = defaults.get_mut("properties") {
         properties.remove("servers");
     }
-    describe(&mut defaults, "What every pool inherits, key by key; a pool's own value wins, and `off` goes without.");
+    describe(
+        &mut defaults,
+        "What every pool inherits, key by key; a pool's own value wins, and `off` goes without.",
+    );
     let mut include = schema_of::<OneOrMany<String>>();
-    describe(&mut include, "Further files, such as `conf.d/*.yaml`, whose listeners, pools, policies and routes join these.");
+    describe(
+        &mut include,
+        "Further files, such as `conf.d/*.yaml`, whose listeners, pools, policies and routes join these.",
+    );
     if let Some(Value::Object(properties)) = schema.get_mut("properties") {
         let listeners = properties.remove("listeners").unwrap_or_default();
         let rest = std::mem::take(properties);
-        let first = [("include", include.to_value()), ("listeners", listeners), ("defaults", defaults.to_value())];
+        let first =
+            [("include", include.to_value()), ("listeners", listeners), ("defaults", defaults.to_value())];
         properties.extend(first.map(|(key, value)| (key.to_owned(), value)));
         properties.extend(rest);
     }
@@ -113,8 +120,12 @@ impl Transform for AcceptVariables {
                 whole.insert(key.to_owned(), value);
             }
         }
-        let variable = json_schema!({ "type": "string", "pattern": "\\$\\{[A-Za-z_][A-Za-z0-9_]*(:-[^}]*)?\\}" });
-        whole.insert("anyOf".to_owned(), Value::Array(vec![Value::Object(std::mem::take(object)), variable.to_value()]));
+        let variable =
+            json_schema!({ "type": "string", "pattern": "\\$\\{[A-Za-z_][A-Za-z0-9_]*(:-[^}]*)?\\}" });
+        whole.insert(
+            "anyOf".to_owned(),
+            Value::Array(vec![Value::Object(std::mem::take(object)), variable.to_value()]),
+        );
         *object = whole;
     }
 }

@@ -50,7 +50,10 @@ impl Source {
 
     /// The files of the config, the main one first.
     pub fn files(&self) -> impl Iterator<Item = std::path::PathBuf> {
-        self.tree.files.iter().map(|file| file.folder.join(Path::new(&file.name).file_name().unwrap_or_default()))
+        self.tree
+            .files
+            .iter()
+            .map(|file| file.folder.join(Path::new(&file.name).file_name().unwrap_or_default()))
     }
 
     /// Line and column of a key path, as `problem_at` points.
@@ -165,7 +168,8 @@ impl Source {
                     let after = rest.strip_prefix(self.tree.text(entry.key));
                     after.is_some_and(|after| after.is_empty() || after.starts_with(['.', '[']))
                 };
-                let entry = entries.iter().filter(fits).max_by_key(|entry| self.tree.text(entry.key).len())?;
+                let entry =
+                    entries.iter().filter(fits).max_by_key(|entry| self.tree.text(entry.key).len())?;
                 let after = rest.get(self.tree.text(entry.key).len()..)?;
                 Some((Some(entry.key), entry.value, after))
             }

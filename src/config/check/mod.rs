@@ -81,15 +81,24 @@ impl<'a> Checker<'a> {
     }
 
     /// Whether a name is among those under `listeners`, `pools` or `policies`; if not, reports it at `key_path`.
-    fn is_named<T>(&mut self, section: &str, known: &'a BTreeMap<String, T>, name: &str, key_path: &str) -> bool {
+    fn is_named<T>(
+        &mut self,
+        section: &str,
+        known: &'a BTreeMap<String, T>,
+        name: &str,
+        key_path: &str,
+    ) -> bool {
         if self.source.names(section, name) {
             return true;
         }
         if self.source.is_in_doubt(&format!("{section}.{name}")) && !self.source.names("", section) {
             return false;
         }
-        let one = section.strip_suffix("ies").map_or_else(|| section.trim_end_matches('s').to_owned(), |s| format!("{s}y"));
-        let help = nearest_of(name, known.keys().map(String::as_str)).unwrap_or(format!("write it under `{section}`"));
+        let one = section
+            .strip_suffix("ies")
+            .map_or_else(|| section.trim_end_matches('s').to_owned(), |s| format!("{s}y"));
+        let help = nearest_of(name, known.keys().map(String::as_str))
+            .unwrap_or(format!("write it under `{section}`"));
         let message = format!("there is no {one} {}", quoted(name));
         if !self.source.is_in_doubt(key_path) {
             let spot = self.source.name_spot(key_path, name);

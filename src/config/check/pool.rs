@@ -48,7 +48,11 @@ fn servers(checker: &mut Checker<'_>, pool: &str, spec: &Spec) {
             && (address.port() == 0 || address.ip().is_unspecified())
         {
             let help = "write the address of the server, such as \"127.0.0.1:3000\"";
-            checker.problem(&format!("{key_path}.address"), format!("`{address}` cannot be connected to"), help);
+            checker.problem(
+                &format!("{key_path}.address"),
+                format!("`{address}` cannot be connected to"),
+                help,
+            );
         }
         match seen.get(&server.address) {
             None => {
@@ -66,9 +70,15 @@ fn servers(checker: &mut Checker<'_>, pool: &str, spec: &Spec) {
 fn tls(checker: &mut Checker<'_>, pool: &str, spec: &Spec) {
     let Some(tls) = &spec.tls else { return };
     match (&tls.cert, &tls.key) {
-        (Some(_), None) => checker.problem(&format!("{pool}.tls.cert"), "`cert` needs `key`", "write the file of its key"),
+        (Some(_), None) => {
+            checker.problem(&format!("{pool}.tls.cert"), "`cert` needs `key`", "write the file of its key")
+        }
         (None, Some(_)) => {
-            checker.problem(&format!("{pool}.tls.key"), "`key` needs `cert`", "write the file of its certificate");
+            checker.problem(
+                &format!("{pool}.tls.key"),
+                "`key` needs `cert`",
+                "write the file of its certificate",
+            );
         }
         _ => {}
     }
@@ -77,7 +87,11 @@ fn tls(checker: &mut Checker<'_>, pool: &str, spec: &Spec) {
     }
     if tls.insecure_skip_verify {
         let help = "whoever is between Lintel and the servers can read and change everything; name their CA under `ca`";
-        checker.warning(&format!("{pool}.tls.insecure_skip_verify"), "certificates of the servers are not verified", help);
+        checker.warning(
+            &format!("{pool}.tls.insecure_skip_verify"),
+            "certificates of the servers are not verified",
+            help,
+        );
     }
 }
 
@@ -88,13 +102,21 @@ fn health_check(checker: &mut Checker<'_>, key_path: &str, check: &health::Spec)
             // The short form is the path itself.
             checker.text(&at("path"), path, text::request_path_error(path));
             if check.tcp {
-                checker.problem(&at("tcp"), "a check has a path, or is `tcp: true`, not both", "take one of them out");
+                checker.problem(
+                    &at("tcp"),
+                    "a check has a path, or is `tcp: true`, not both",
+                    "take one of them out",
+                );
             }
         }
         None if check.tcp => {
             for (key, written) in [("status", check.status.is_some()), ("host", check.host.is_some())] {
                 if written {
-                    checker.problem(&at(key), format!("a TCP check sends nothing, so it has no `{key}`"), "take it out");
+                    checker.problem(
+                        &at(key),
+                        format!("a TCP check sends nothing, so it has no `{key}`"),
+                        "take it out",
+                    );
                 }
             }
         }
@@ -129,7 +151,11 @@ fn numbers(checker: &mut Checker<'_>, pool: &str, spec: &Spec) {
     checker.range(&at("queue.size"), spec.queue.size, 0..=100_000);
     checker.range(&at("idle_connections"), spec.idle_connections, 0..=65_535);
     checker.range(&at("retries.attempts"), spec.retries.attempts, 0..=10);
-    checker.range(&at("outlier_detection.consecutive_failures"), spec.outlier_detection.consecutive_failures, 1..=1000);
+    checker.range(
+        &at("outlier_detection.consecutive_failures"),
+        spec.outlier_detection.consecutive_failures,
+        1..=1000,
+    );
 }
 
 fn hash_key(checker: &mut Checker<'_>, pool: &str, key: &HashKey) {

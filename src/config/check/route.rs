@@ -47,12 +47,17 @@ fn route(checker: &mut Checker<'_>, route: &str, spec: &Spec) {
         && checker.is_named("listeners", &file.listeners, listener, &at("match.listener"))
         && file.listeners.get(listener).is_some_and(|listener| listener.redirect_to.is_some())
     {
-        checker.problem(&at("match.listener"), "that listener redirects every request", "name one that serves");
+        checker.problem(
+            &at("match.listener"),
+            "that listener redirects every request",
+            "name one that serves",
+        );
     }
     action(checker, route, spec);
     for (index, protocol) in spec.upgrades.iter().enumerate() {
         // RFC 9110 section 7.8: a token, and after a slash its version.
-        let fine = protocol.split('/').all(|part| is_token(part.as_bytes())) && protocol.split('/').count() <= 2;
+        let fine =
+            protocol.split('/').all(|part| is_token(part.as_bytes())) && protocol.split('/').count() <= 2;
         let help = "an upgrade is a name such as `h2c` or `TLS/1.0`";
         checker.text(&at(&format!("upgrades[{index}]")), protocol, (!fine).then_some(help));
     }
@@ -80,16 +85,21 @@ fn action(checker: &mut Checker<'_>, route: &str, spec: &Spec) {
     if forwards && let Err(error) = Split::compile(spec.to.values().copied()) {
         checker.problem(&at("to"), error.to_string(), "name a pool, with a weight above 0");
     }
-    let redirect = spec.redirect.iter().filter_map(|redirect| {
-        Redirect::compile(redirect, spec.matches.path.as_ref()).err()
-    });
+    let redirect = spec
+        .redirect
+        .iter()
+        .filter_map(|redirect| Redirect::compile(redirect, spec.matches.path.as_ref()).err());
     let respond = spec.respond.iter().filter_map(|respond| respond::compile(respond).err());
     let rewrite = Rewrite::compile(&spec.rewrite).err();
     for problem in redirect.chain(respond).chain(rewrite).flatten() {
         checker.tell(&at(&problem.at), &problem.message);
     }
     if rewrites_nothing {
-        checker.problem(&at("rewrite"), "`rewrite` needs `to`", "take it out; it changes what goes to a pool");
+        checker.problem(
+            &at("rewrite"),
+            "`rewrite` needs `to`",
+            "take it out; it changes what goes to a pool",
+        );
     }
 }
 
