@@ -43,7 +43,7 @@ pub(super) fn parse(tree: &mut Tree, file: u32, around: &mut Surroundings<'_>) -
             Err(error) => Err(builder.not_yaml(&error)),
         };
         if let Err(problem) = step {
-            builder.around.problems.push(problem);
+            builder.around.problems.push(*problem);
             return None;
         }
         if builder.around.problems.len() >= MOST_PROBLEMS {
@@ -77,7 +77,7 @@ struct Builder<'a, 'b> {
 struct Open {
     place: Place,
     anchor: usize,
-    /// Why it is of no use, if so.
+    /// Whether a problem was reported for it.
     broken: bool,
     content: Content,
 }
@@ -96,12 +96,13 @@ enum Key {
 }
 
 impl Builder<'_, '_> {
-    fn step(&mut self, event: Event<'_>, span: &Span) -> Result<(), Problem> {
+    fn step(&mut self, event: Event<'_>, span: &Span) -> Result<(), Box<Problem>> {
         let place = self.place(span);
         match event {
             Event::DocumentStart(..) if self.root.is_some() => {
-                return Err(Problem::error(self.tree.spot(place), "a second document begins here")
-                    .help("a config is one document; put the rest into a file of its own and `include` it"));
+                let problem = Problem::error(self.tree.spot(place), "a second document begins here");
+                let help = "a config is one document; put the rest into a file of its own and `include` it";
+                return Err(Box::new(problem.help(help)));
             }
             Event::Alias(anchor) => self.alias(anchor, place),
             Event::UnresolvedAlias(name) => self.unknown_alias(&name, place),
@@ -289,7 +290,7 @@ impl Builder<'_, '_> {
         self.open.push(Open { place, anchor, broken, content });
     }
 
-    fn end(&mut self) -> Result<(), Problem> {
+    fn end(&mut self) -> Result<(), Box<Problem>> {
         let Some(Open { mut place, anchor, broken, content }) = self.open.pop() else { return Ok(()) };
         let value = match content {
             Content::List(items) => Value::List(items),
@@ -309,10 +310,8 @@ impl Builder<'_, '_> {
             return Err(self.too_deep(place));
         }
         if node.weight > MOST_VALUES {
-            return Err(Problem::error(
-                self.tree.spot(place),
-                format!("this grows to more than {MOST_VALUES} values when its aliases are followed"),
-            ));
+            let message = format!("this grows to more than {MOST_VALUES} values when its aliases are followed");
+            return Err(Box::new(Problem::error(self.tree.spot(place), message)));
         }
         if broken {
             self.around.broken.poison(id);
@@ -344,11 +343,12 @@ impl Builder<'_, '_> {
         }
     }
 
-    fn too_deep(&self, place: Place) -> Problem {
-        Problem::error(self.tree.spot(place), format!("values are nested more than {DEEPEST} levels deep"))
+    fn too_deep(&self, place: Place) -> Box<Problem> {
+        let message = format!("values are nested more than {DEEPEST} levels deep");
+        Box::new(Problem::error(self.tree.spot(place), message))
     }
 
-    fn not_yaml(&self, error: &ScanError) -> Problem {
+    fn not_yaml(&self, error: &ScanError) -> Box<Problem> {
         let start = error.marker().byte_offset().unwrap_or(0);
         let place = Place { file: self.file, start, end: start + 1 };
         let spot = self.tree.spot(place);
@@ -371,9 +371,9 @@ impl Builder<'_, '_> {
             _ => None,
         };
         let problem = Problem::error(spot, format!("this is not YAML: {}", error.info()));
-        match help {
+        Box::new(match help {
             Some(help) => problem.help(help),
             None => problem,
-        }
+        })
     }
 }

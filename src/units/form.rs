@@ -115,18 +115,18 @@ pub fn also_numbers(schema: &mut Schema) {
         serde_json::from_str(text.as_str()?).ok().filter(serde_json::Value::is_number)
     }
     let Some(object) = schema.as_object_mut() else { return };
-    object.remove("type");
+    if let Some(text) = object.remove("const") {
+        object.insert("enum".to_owned(), vec![text].into());
+    }
     if let Some(serde_json::Value::Array(texts)) = object.get_mut("enum") {
         let numbers: Vec<_> = texts.iter().filter_map(number).collect();
         texts.extend(numbers);
+        object.remove("type");
     }
-    if let Some(serde_json::Value::Array(variants)) = object.get_mut("oneOf") {
-        for variant in variants.iter_mut().filter_map(|v| v.as_object_mut()) {
-            variant.remove("type");
-            if let Some(text) = variant.remove("const") {
-                let both: Vec<_> = std::iter::once(text.clone()).chain(number(&text)).collect();
-                variant.insert("enum".to_owned(), both.into());
-            }
+    let variants = object.get_mut("oneOf").and_then(serde_json::Value::as_array_mut).into_iter().flatten();
+    for variant in variants {
+        if let Ok(variant) = variant.try_into() {
+            also_numbers(variant);
         }
     }
 }
