@@ -289,3 +289,29 @@ impl<'de, E: Error> Deserializer<'de> for Text<'_, E> {
         map struct identifier ignored_any
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_taken_where_texts_of_them_are() {
+        let mut plain = json_schema!({ "type": "string", "enum": ["1.2", "1.3"] });
+        also_numbers(&mut plain);
+        assert_eq!(plain, json_schema!({ "enum": ["1.2", "1.3", 1.2, 1.3] }));
+        let mut documented = json_schema!({ "oneOf": [
+            { "type": "string", "enum": ["502", "503"] },
+            { "type": "string", "const": "504", "description": "Late." },
+            { "type": "string", "const": "reset" },
+        ]});
+        also_numbers(&mut documented);
+        assert_eq!(
+            documented,
+            json_schema!({ "oneOf": [
+                { "enum": ["502", "503", 502, 503] },
+                { "enum": ["504", 504], "description": "Late." },
+                { "enum": ["reset"] },
+            ]})
+        );
+    }
+}
