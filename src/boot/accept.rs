@@ -34,7 +34,13 @@ impl Incoming {
     pub fn open(self) -> std::io::Result<connection::Accepted> {
         let address = self.accepted.peer;
         let transport = self.accepted.into_transport()?;
-        Ok(connection::Accepted { listener: self.listener, transport, address, port: self.port, pass: self.pass })
+        Ok(connection::Accepted {
+            listener: self.listener,
+            transport,
+            address,
+            port: self.port,
+            pass: self.pass,
+        })
     }
 }
 

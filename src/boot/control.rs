@@ -81,14 +81,16 @@ fn check_plan(plan: &Arc<PoolPlan>) -> Option<Arc<prober::Plan>> {
     Some(Arc::new(prober::Plan {
         pool: Arc::clone(&plan.pool.name),
         spec,
-        connect: Box::new(move |server: &Server| -> Pin<Box<dyn Future<Output = io::Result<Stream>> + Send>> {
-            let plan = Arc::clone(&connecting);
-            let (endpoint, address) = (server.endpoint.clone(), server.spec.address.clone());
-            Box::pin(async move {
-                let tls = plan.tls.as_ref().map(|tls| (tls, &address));
-                connect(&endpoint, tls, timeout).await.map_err(io::Error::from)
-            })
-        }),
+        connect: Box::new(
+            move |server: &Server| -> Pin<Box<dyn Future<Output = io::Result<Stream>> + Send>> {
+                let plan = Arc::clone(&connecting);
+                let (endpoint, address) = (server.endpoint.clone(), server.spec.address.clone());
+                Box::pin(async move {
+                    let tls = plan.tls.as_ref().map(|tls| (tls, &address));
+                    connect(&endpoint, tls, timeout).await.map_err(io::Error::from)
+                })
+            },
+        ),
         checked: Box::new(move |server, checked| {
             let outcome = checked.result.as_ref().map_or_else(Failure::outcome, |()| CheckOutcome::Ok);
             server.metrics.observe_check(outcome, checked.took);
@@ -114,9 +116,10 @@ fn look_up_plan(
         poke: plan.poke.clone(),
         changed: Box::new(move |answers| {
             let before = pool.servers();
-            let servers = expand(&pool.spec.servers, answers, before.servers(), |identity, endpoint, spec| {
-                make_server(&metrics, &pool.name, identity, endpoint, spec)
-            });
+            let servers =
+                expand(&pool.spec.servers, answers, before.servers(), |identity, endpoint, spec| {
+                    make_server(&metrics, &pool.name, identity, endpoint, spec)
+                });
             tracing::info!(pool = &*pool.name, servers = servers.len(), "addresses changed");
             pool.replace_servers(servers);
             if let Some(checks) = &checks {

@@ -30,6 +30,8 @@ pub enum Order {
     Serve(Incoming),
     /// Accept no more; end when the last connection has.
     Drain,
+    /// End what still runs.
+    Cut,
 }
 
 /// Open connections of each engine thread, to spread new ones evenly.
@@ -85,11 +87,7 @@ impl Engines {
         let mut threads = Vec::with_capacity(count);
         for (number, inbox) in inboxes.into_iter().enumerate() {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-            let seat = Seat {
-                number,
-                load: Arc::clone(&load),
-                orders: Arc::clone(&orders),
-            };
+            let seat = Seat { number, load: Arc::clone(&load), orders: Arc::clone(&orders) };
             let (process, live, ended) = (Arc::clone(process), Arc::clone(live), Arc::clone(&ended));
             let body = move || {
                 let engine = Rc::new(Engine::new(process, live));
@@ -125,12 +123,24 @@ impl Engines {
             let _ = orders.send(Order::Drain);
         }
         self.sockets.borrow_mut().clear();
+        self.ended().await;
+    }
+
+    /// Ready when the last connection of every thread has ended.
+    pub async fn ended(&self) {
         while !self.threads.iter().all(JoinHandle::is_finished) {
             tokio::select! {
                 () = self.ended.notified() => {}
                 // A thread tells before it has wholly finished.
                 () = tokio::time::sleep(Duration::from_millis(5)) => {}
             }
+        }
+    }
+
+    /// Ends what still runs; each exchange leaves its record.
+    pub fn cut(&self) {
+        for orders in &*self.orders {
+            let _ = orders.send(Order::Cut);
         }
     }
 
@@ -165,6 +175,7 @@ async fn run(engine: Rc<Engine>, seat: Rc<Seat>, mut inbox: mpsc::UnboundedRecei
                     let task = accept::run(Rc::clone(&engine), Rc::clone(&seat), Rc::clone(&emptied), *gateway);
                     accepting.push(tokio::task::spawn_local(task));
                 }
+                Some(Order::Cut) => engine.announce_cut(),
                 Some(Order::Serve(incoming)) => serve(&engine, &seat, &emptied, incoming),
                 Some(Order::Drain) | None => {
                     draining = true;

@@ -33,12 +33,15 @@ use signals::Signals;
 
 /// How long the first checks and look-ups may hold the start up.
 const FIRST_ROUND: Duration = Duration::from_secs(5);
+/// For what is cut off at the end of draining to leave its records.
+const LAST_RECORDS: Duration = Duration::from_millis(500);
 /// For the access log's last lines.
 const LAST_LINES: Duration = Duration::from_secs(2);
 
 /// Runs until a signal ends it.
 pub fn run(loaded: Loaded) -> anyhow::Result<()> {
     let File { observability, runtime, .. } = &loaded.file;
+    std::panic::set_hook(Box::new(|panic| tracing::error!(bug = true, "{panic}")));
     let lost_lines = log::start(&observability.log).context("cannot start the program log")?;
     for warning in &loaded.warnings.0 {
         tracing::warn!("{}", warning.message);
@@ -92,6 +95,9 @@ pub fn run(loaded: Loaded) -> anyhow::Result<()> {
             }
             () = signals.until_end(access_log.as_deref()) => tracing::warn!("ended by a second signal"),
         }
+        process.cut();
+        engines.cut();
+        let _ = tokio::time::timeout(LAST_RECORDS, engines.ended()).await;
         drop(tasks);
         anyhow::Ok(())
     });
@@ -109,7 +115,11 @@ pub fn check(loaded: &Loaded) -> Problems {
     let locate = |problem: &snapshot::Problem| loaded.source.problem_at(&problem.at, &problem.message);
     match snapshot::build(&loaded.file, &surroundings) {
         Ok(built) => Problems(
-            built.warnings.iter().map(|warning| loaded.source.warning_at(&warning.at, &warning.message)).collect(),
+            built
+                .warnings
+                .iter()
+                .map(|warning| loaded.source.warning_at(&warning.at, &warning.message))
+                .collect(),
         ),
         Err(problems) => Problems(problems.iter().map(locate).collect()),
     }
@@ -132,7 +142,8 @@ fn plan(
             Ok(built.snapshot)
         }
         Err(problems) => {
-            let problems = problems.iter().map(|problem| loaded.source.problem_at(&problem.at, &problem.message));
+            let problems =
+                problems.iter().map(|problem| loaded.source.problem_at(&problem.at, &problem.message));
             Err(Problems(problems.collect()).into())
         }
     }
@@ -143,7 +154,8 @@ fn open_access_log(file: &File, metrics: &Arc<Metrics>) -> anyhow::Result<Option
     if !spec.enabled {
         return Ok(None);
     }
-    let log = AccessLog::open(spec).with_context(|| format!("cannot open the access log {}", spec.path.display()))?;
+    let log = AccessLog::open(spec)
+        .with_context(|| format!("cannot open the access log {}", spec.path.display()))?;
     metrics.process.follow_access_log(log.counts());
     Ok(Some(log))
 }
@@ -152,8 +164,8 @@ fn open_access_log(file: &File, metrics: &Arc<Metrics>) -> anyhow::Result<Option
 fn bind(snapshot: &Snapshot) -> anyhow::Result<Vec<Socket>> {
     let mut sockets = Vec::with_capacity(snapshot.listeners.len());
     for listener in &snapshot.listeners {
-        let socket =
-            bind_socket(&listener.spec.address).with_context(|| format!("listener {} cannot listen", listener.name))?;
+        let socket = bind_socket(&listener.spec.address)
+            .with_context(|| format!("listener {} cannot listen", listener.name))?;
         tracing::info!(listener = &*listener.name, address = %socket.local_address(), "listening");
         sockets.push(socket);
     }
@@ -170,7 +182,10 @@ fn bind(snapshot: &Snapshot) -> anyhow::Result<Vec<Socket>> {
 fn open_doors(file: &File, directories: &Directories) -> anyhow::Result<Vec<(&'static str, Door)>> {
     let mut doors = Vec::new();
     if let Some(metrics) = &file.observability.metrics {
-        doors.push(("metrics", Door::metrics(&metrics.address).context("observability.metrics cannot listen")?));
+        doors.push((
+            "metrics",
+            Door::metrics(&metrics.address).context("observability.metrics cannot listen")?,
+        ));
     }
     match Door::admin(file.admin.address.as_ref(), &directories.run) {
         Ok(door) => doors.push(("admin", door)),

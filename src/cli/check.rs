@@ -25,7 +25,11 @@ pub(super) fn run(args: &CheckArgs) -> anyhow::Result<ExitCode> {
         let found = crate::boot::check(&loaded);
         let is_error = |problem: &Problem| problem.severity == Severity::Error;
         let both = loaded.warnings.0.iter().chain(&found.0).cloned().collect();
-        if found.0.iter().any(is_error) { Err(Problems(both)) } else { Ok(Loaded { warnings: Problems(both), ..loaded }) }
+        if found.0.iter().any(is_error) {
+            Err(Problems(both))
+        } else {
+            Ok(Loaded { warnings: Problems(both), ..loaded })
+        }
     });
     if args.json {
         super::answer(&serde_json::to_string_pretty(&as_json(&path, &result))?)?;
@@ -81,9 +85,7 @@ fn problem_as_json(problem: &Problem) -> Value {
         Severity::Error => "error",
         Severity::Warning => "warning",
     };
-    let place = |spot: &crate::config::Spot| {
-        json!({ "file": spot.file, "line": spot.line, "column": spot.column, "width": spot.width })
-    };
+    let place = |spot: &crate::config::Spot| json!({ "file": spot.file, "line": spot.line, "column": spot.column, "width": spot.width });
     let also = problem.also.iter().map(|(spot, word)| json!({ "place": place(spot), "message": word }));
     json!({
         "severity": severity,

@@ -108,7 +108,11 @@ impl ConfigArgs {
         }
         let found = DEFAULT_FILES.into_iter().map(Path::new).find(|path| path.exists());
         found.map(Path::to_owned).ok_or_else(|| {
-            anyhow::anyhow!("there is neither ./{} nor {}; name the config with -c FILE", DEFAULT_FILES[0], DEFAULT_FILES[1])
+            anyhow::anyhow!(
+                "there is neither ./{} nor {}; name the config with -c FILE",
+                DEFAULT_FILES[0],
+                DEFAULT_FILES[1]
+            )
         })
     }
 }

@@ -12,7 +12,7 @@ use serde::de::{DeserializeSeed, Deserializer, EnumAccess, MapAccess, SeqAccess,
 use serde::forward_to_deserialize_any;
 
 use super::read::{Broken, Why, Wrong};
-use super::tree::{Entry, Kind, NodeId, Scalar, Tree, Value};
+use super::tree::{Entry, Kind, NodeId, Origin, Scalar, Tree, Value};
 use crate::units::form;
 
 /// Reads one node.
@@ -63,7 +63,7 @@ impl<'a> NodeReader<'a> {
         visitor: V,
         visit: impl FnOnce(V) -> Result<V::Value, Wrong>,
     ) -> Result<V::Value, Wrong> {
-        if let Value::Scalar(Scalar { from_env: true, .. }) = self.value() {
+        if let Value::Scalar(Scalar { origin: Origin::Environment, .. }) = self.value() {
             let expected = Expecting(&visitor).to_string();
             return visit(visitor).map_err(|wrong| wrong.hiding_value(self.node, &expected).at(self.node));
         }
@@ -100,17 +100,21 @@ impl<'a> NodeReader<'a> {
         Cow::Owned(self.tree.file_of(self.node).folder.join(text).to_string_lossy().into_owned())
     }
 
-    fn visit_enum<'de, V: Visitor<'de>>(self, known: &'static [&'static str], visitor: V) -> Result<V::Value, Wrong> {
+    fn visit_enum<'de, V: Visitor<'de>>(
+        self,
+        known: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Wrong> {
         match self.value() {
             Value::Scalar(scalar) if matches!(plain(scalar), Plain::Null) => Err(Wrong::new(Why::Empty)),
             Value::Scalar(scalar) if known.contains(&scalar.text.as_str()) => {
                 visitor.visit_enum(Word { reader: self, word: &scalar.text })
             }
-            Value::Scalar(scalar) => {
-                Err(Wrong::new(Why::UnknownWord { word: scalar.text.clone(), known }))
-            }
+            Value::Scalar(scalar) => Err(Wrong::new(Why::UnknownWord { word: scalar.text.clone(), known })),
             Value::Map(entries) => match entries.as_slice() {
-                _ if self.broken.has_poisoned_entry(self.tree, self.node) => Err(Wrong::new(Why::Consequence)),
+                _ if self.broken.has_poisoned_entry(self.tree, self.node) => {
+                    Err(Wrong::new(Why::Consequence))
+                }
                 [Entry { key, .. }] if !known.contains(&self.tree.text(*key)) => {
                     let key_text = self.tree.text(*key).to_owned();
                     Err(Wrong::new(Why::UnknownKey { key: key_text, known }).at(*key))
@@ -145,7 +149,7 @@ macro_rules! numbers {
     ($($method:ident)*) => {$(
         fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Wrong> {
             self.visit(visitor, |visitor| match self.value() {
-                Value::Scalar(Scalar { text, from_env: true, .. }) => match text.parse() {
+                Value::Scalar(Scalar { text, origin, .. }) if *origin != Origin::Written => match text.parse() {
                     Ok(number) => visitor.visit_u64(number),
                     Err(_) => visitor.visit_str(text),
                 },
@@ -166,7 +170,7 @@ impl<'de> Deserializer<'de> for NodeReader<'_> {
 
     fn deserialize_bool<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Wrong> {
         self.visit(visitor, |visitor| match self.value() {
-            Value::Scalar(Scalar { text, from_env: true, .. }) => match text.as_str() {
+            Value::Scalar(Scalar { text, origin, .. }) if *origin != Origin::Written => match text.as_str() {
                 "true" => visitor.visit_bool(true),
                 "false" => visitor.visit_bool(false),
                 _ => visitor.visit_str(text),
@@ -177,6 +181,19 @@ impl<'de> Deserializer<'de> for NodeReader<'_> {
 
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Wrong> {
         visitor.visit_some(self)
+    }
+
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        _: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Wrong> {
+        // A derived visitor would take a list as the fields in their order.
+        if let Value::List(_) = self.value() {
+            return Err(self.mismatch("a list".to_owned(), "a map".to_owned()).at(self.node));
+        }
+        self.deserialize_any(visitor)
     }
 
     fn deserialize_newtype_struct<V: Visitor<'de>>(
@@ -200,7 +217,7 @@ impl<'de> Deserializer<'de> for NodeReader<'_> {
     ) -> Result<V::Value, Wrong> {
         let result = self.visit_enum(variants, visitor);
         match self.value() {
-            Value::Scalar(Scalar { from_env: true, .. }) => {
+            Value::Scalar(Scalar { origin: Origin::Environment, .. }) => {
                 result.map_err(|wrong| wrong.hiding_value(self.node, &one_of(variants)).at(self.node))
             }
             _ => result.map_err(|wrong| wrong.at(self.node)),
@@ -209,13 +226,13 @@ impl<'de> Deserializer<'de> for NodeReader<'_> {
 
     forward_to_deserialize_any! {
         i8 i16 i32 i64 i128 u128 f32 f64 char str string bytes byte_buf unit unit_struct seq tuple tuple_struct map
-        struct identifier ignored_any
+        identifier ignored_any
     }
 }
 
-/// What a scalar is by the core schema; what was quoted or came from the environment is text.
+/// What a scalar is by the core schema; what was quoted or has references is text.
 fn plain(scalar: &Scalar) -> Plain {
-    if scalar.kind == Kind::Quoted || scalar.from_env {
+    if scalar.kind == Kind::Quoted || scalar.origin != Origin::Written {
         return Plain::Text;
     }
     let text = scalar.text.as_str();
@@ -291,7 +308,8 @@ impl<'de> MapAccess<'de> for Entries<'_> {
 
     fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, Wrong> {
         let NodeReader { broken, tree, .. } = self.reader;
-        if let Some(entry) = self.entries.find(|e| !broken.is_poisoned(e.key) && !broken.is_poisoned(e.value)) {
+        if let Some(entry) = self.entries.find(|e| !broken.is_poisoned(e.key) && !broken.is_poisoned(e.value))
+        {
             self.next = Next::Value(*entry);
             let key = StrDeserializer::new(tree.text(entry.key));
             return seed.deserialize(key).map(Some).map_err(|wrong: Wrong| wrong.at(entry.key));
@@ -323,7 +341,10 @@ fn read_value<'de, V: DeserializeSeed<'de>>(
     seed.deserialize(reader.of(entry.value)).map_err(|mut wrong| {
         if matches!(wrong.why, Why::Empty) && wrong.node == Some(entry.value) {
             wrong.at = Some(entry.key);
-            wrong.why = Why::Message(format!("the key {} has no value", super::problem::quoted(reader.tree.text(entry.key))));
+            wrong.why = Why::Message(format!(
+                "the key {} has no value",
+                super::problem::quoted(reader.tree.text(entry.key))
+            ));
         }
         wrong
     })
@@ -395,7 +416,11 @@ impl<'de> VariantAccess<'de> for Tagged<'_> {
     fn tuple_variant<V: Visitor<'de>>(self, _: usize, visitor: V) -> Result<V::Value, Wrong> {
         self.reader.of(self.entry.value).deserialize_any(visitor)
     }
-    fn struct_variant<V: Visitor<'de>>(self, _: &'static [&'static str], visitor: V) -> Result<V::Value, Wrong> {
+    fn struct_variant<V: Visitor<'de>>(
+        self,
+        _: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Wrong> {
         self.reader.of(self.entry.value).deserialize_any(visitor)
     }
 }
@@ -415,7 +440,11 @@ impl<'de> Deserializer<'de> for StandIn {
     fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Wrong> {
         visitor.visit_map(serde::de::value::MapDeserializer::new(std::iter::empty::<(u8, u8)>()))
     }
-    fn deserialize_newtype_struct<V: Visitor<'de>>(self, _: &'static str, visitor: V) -> Result<V::Value, Wrong> {
+    fn deserialize_newtype_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        visitor: V,
+    ) -> Result<V::Value, Wrong> {
         visitor.visit_newtype_struct(self)
     }
     fn deserialize_enum<V: Visitor<'de>>(

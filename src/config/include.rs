@@ -5,8 +5,8 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use super::parse::{Surroundings, parse};
-use super::problem::{Problem, nearest_of, quoted};
-use super::tree::{Entry, NodeId, Scalar, SourceFile, Tree, Value};
+use super::problem::{MOST_PROBLEMS, Problem, nearest_of, quoted};
+use super::tree::{Entry, NodeId, Origin, Scalar, SourceFile, Tree, Value};
 
 /// Bytes of one file.
 const LARGEST_FILE: u64 = 4 * 1024 * 1024;
@@ -53,10 +53,15 @@ pub(super) fn join(tree: &mut Tree, root: NodeId, around: &mut Surroundings<'_>)
     let Some(entry) = tree.entry(root, "include") else { return root };
     let mut roots = Vec::new();
     for pattern in patterns(tree, entry, around) {
+        if around.problems.len() >= MOST_PROBLEMS {
+            break;
+        }
         for path in files(tree, pattern, around) {
             if tree.files.len() > MOST_FILES {
                 let spot = tree.spot(tree.node(pattern).place);
-                around.problems.push(Problem::error(spot, format!("more than {MOST_FILES} files are included")));
+                around
+                    .problems
+                    .push(Problem::error(spot, format!("more than {MOST_FILES} files are included")));
                 break;
             }
             roots.extend(read_included(tree, pattern, &path, around));
@@ -77,13 +82,13 @@ fn patterns(tree: &Tree, entry: Entry, around: &mut Surroundings<'_>) -> Vec<Nod
         _ => vec![entry.value],
     };
     let mut good = Vec::new();
-    for id in candidates.into_iter().filter(|id| !around.broken.is_poisoned(*id)) {
+    for id in candidates.into_iter().take(MOST_FILES).filter(|id| !around.broken.is_poisoned(*id)) {
         let spot = || tree.spot(tree.node(id).place);
         match &tree.node(id).value {
             // The name of a file is shown with each problem in it; what the environment gives is never shown.
-            Value::Scalar(Scalar { from_env: true, .. }) => around.problems.push(
-                Problem::error(spot(), "`include` takes no variables").help("write the path itself"),
-            ),
+            Value::Scalar(Scalar { origin: Origin::Environment, .. }) => around
+                .problems
+                .push(Problem::error(spot(), "`include` takes no variables").help("write the path itself")),
             Value::Scalar(Scalar { text, .. }) if !text.is_empty() => good.push(id),
             _ => around.problems.push(
                 Problem::error(spot(), "expected a path such as `conf.d/*.yaml`, or a list of them")
@@ -110,10 +115,14 @@ fn files(tree: &Tree, pattern: NodeId, around: &mut Surroundings<'_>) -> Vec<Pat
         Vec::new()
     };
     if path.parent().is_some_and(|folder| is_wild(&folder.to_string_lossy())) {
-        return wrong("`*` and `?` are taken in the name of a file only", "write one pattern for each folder");
+        return wrong(
+            "`*` and `?` are taken in the name of a file only",
+            "write one pattern for each folder",
+        );
     }
     if !is_wild(&name) {
-        let same = main.folder.join(path) == main.folder.join(Path::new(&main.name).file_name().unwrap_or_default());
+        let same =
+            main.folder.join(path) == main.folder.join(Path::new(&main.name).file_name().unwrap_or_default());
         if same {
             return wrong("this file includes itself", "take it out");
         }
@@ -178,7 +187,9 @@ fn read_included(
             around.problems.push(Problem::error(spot, format!("cannot read {}: {why}", quoted(&name))));
             None
         }
-        Ok(text) if tree.files.iter().map(|file| file.text.len()).sum::<usize>() + text.len() > LARGEST_WHOLE => {
+        Ok(text)
+            if tree.files.iter().map(|file| file.text.len()).sum::<usize>() + text.len() > LARGEST_WHOLE =>
+        {
             let spot = tree.spot(tree.node(pattern).place);
             let message = format!("all files together are larger than {} MiB", LARGEST_WHOLE >> 20);
             around.problems.push(Problem::error(spot, message));
@@ -254,7 +265,9 @@ fn union(tree: &Tree, ours: &[Entry], theirs: &[Entry], problems: &mut Vec<Probl
 fn stranger(tree: &Tree, entry: Entry, name: &str) -> Problem {
     let spot = tree.spot(tree.node(entry.key).place);
     match name {
-        "include" => Problem::error(spot, "an included file cannot include others").help("list it in the main file"),
+        "include" => {
+            Problem::error(spot, "an included file cannot include others").help("list it in the main file")
+        }
         "defaults" | "observability" | "admin" | "runtime" => {
             Problem::error(spot, format!("`{name}` belongs in the main file")).help("move it there")
         }

@@ -119,7 +119,9 @@ fn assemble(tree: &mut Tree, root: NodeId, around: &mut Surroundings<'_>) -> Nod
 fn check_defaults(tree: &mut Tree, defaults: NodeId, around: &mut Surroundings<'_>) {
     if let Some(servers) = tree.entry(defaults, "servers") {
         let spot = tree.spot(tree.node(servers.key).place);
-        around.problems.push(Problem::error(spot, "servers cannot be inherited").help("write them in their pool"));
+        around
+            .problems
+            .push(Problem::error(spot, "servers cannot be inherited").help("write them in their pool"));
         around.broken.poison(servers.key);
     }
     // A pool needs servers, defaults have none: a list of nothing stands in.

@@ -9,7 +9,7 @@ use serde_saphyr::granit_parser::{self as granit, ErrorKind, Event, Parser, Scal
 use super::interpolate::{EnvValue, interpolate};
 use super::problem::{MOST_PROBLEMS, Problem, quoted};
 use super::read::Broken;
-use super::tree::{Entry, Kind, NodeId, Place, Scalar, Tree, Value};
+use super::tree::{Entry, Kind, NodeId, Origin, Place, Scalar, Tree, Value};
 
 /// Levels of nesting, aliases followed. The deepest key of a config is at level 8.
 const DEEPEST: u32 = 32;
@@ -54,7 +54,8 @@ pub(super) fn parse(tree: &mut Tree, file: u32, around: &mut Surroundings<'_>) -
     if root.is_none() {
         let spot = tree.spot(Place { file, start: 0, end: 0 });
         around.problems.push(
-            Problem::error(spot, "the file is empty").help("the smallest config has `listeners`, `pools` and `routes`"),
+            Problem::error(spot, "the file is empty")
+                .help("the smallest config has `listeners`, `pools` and `routes`"),
         );
     }
     root
@@ -108,7 +109,12 @@ impl Builder<'_, '_> {
                 let plain = style == ScalarStyle::Plain && tag.is_none();
                 let kind = if plain { Kind::Plain } else { Kind::Quoted };
                 let broken = tag.is_some_and(|tag| self.refuse_tag(&tag, &["str", ""], place));
-                self.scalar(Scalar { text: text.into_owned(), kind, from_env: false }, place, anchor, broken);
+                self.scalar(
+                    Scalar { text: text.into_owned(), kind, origin: Origin::Written },
+                    place,
+                    anchor,
+                    broken,
+                );
             }
             Event::SequenceStart(_, anchor, tag) => {
                 let broken = tag.is_some_and(|tag| self.refuse_tag(&tag, &["seq"], place));
@@ -137,7 +143,7 @@ impl Builder<'_, '_> {
 
     /// A node to stand in for what could not be read.
     fn stand_in(&mut self, place: Place) -> NodeId {
-        let scalar = Scalar { text: String::new(), kind: Kind::Quoted, from_env: false };
+        let scalar = Scalar { text: String::new(), kind: Kind::Quoted, origin: Origin::Written };
         let id = self.tree.add(place, Value::Scalar(scalar));
         self.around.broken.poison(id);
         id
@@ -147,7 +153,11 @@ impl Builder<'_, '_> {
     fn refuse_tag(&mut self, tag: &granit::Tag, fine: &[&str], place: Place) -> bool {
         let known = tag.core_suffix().is_some_and(|suffix| fine.contains(&suffix));
         if !known {
-            self.report(place, format!("the tag {} means nothing here", quoted(&tag.original())), "take it out");
+            self.report(
+                place,
+                format!("the tag {} means nothing here", quoted(&tag.original())),
+                "take it out",
+            );
         }
         !known
     }
@@ -189,9 +199,13 @@ impl Builder<'_, '_> {
             });
             self.report(exact, found.message, &found.help);
         }
-        let from_env = !result.from_env.is_empty();
+        let origin = match (result.from_env.is_empty(), result.has_default) {
+            (false, _) => Origin::Environment,
+            (true, true) => Origin::Defaults,
+            (true, false) => Origin::Written,
+        };
         self.around.from_env.extend(result.from_env);
-        (Scalar { text: result.text, from_env, ..scalar }, wrong)
+        (Scalar { text: result.text, origin, ..scalar }, wrong)
     }
 
     fn key(&mut self, id: NodeId) {
@@ -205,7 +219,8 @@ impl Builder<'_, '_> {
             );
             self.around.broken.poison(id);
         }
-        let usable = !text.is_empty();
+        // What is not there comes as a null.
+        let usable = !text.is_empty() && place.start < place.end;
         if !usable {
             self.report(place, "there is no key before this `:`", "a value that contains `:` needs quotes");
         }
@@ -222,10 +237,12 @@ impl Builder<'_, '_> {
             Some(&first) => {
                 *key = Key::Unusable;
                 let first = self.tree.spot(self.tree.node(first).place);
-                let problem =
-                    Problem::error(self.tree.spot(place), format!("the key {} is written twice", quoted(&text)))
-                        .help("keep one of them")
-                        .also(first, "is the first one");
+                let problem = Problem::error(
+                    self.tree.spot(place),
+                    format!("the key {} is written twice", quoted(&text)),
+                )
+                .help("keep one of them")
+                .also(first, "is the first one");
                 self.around.problems.push(problem);
             }
         }
@@ -302,7 +319,11 @@ impl Builder<'_, '_> {
         }
         self.anchors.insert(anchor, Some(id));
         if self.wants_key() {
-            self.report(place, "a key is a text, not a list or a map", "a text that begins with `{` or `[` needs quotes");
+            self.report(
+                place,
+                "a key is a text, not a list or a map",
+                "a text that begins with `{` or `[` needs quotes",
+            );
             self.unusable_key();
         } else {
             self.put(id);
@@ -337,7 +358,9 @@ impl Builder<'_, '_> {
             ErrorKind::TabInIndentation | ErrorKind::TabInBlockIndentation | ErrorKind::TabNotAllowed => {
                 Some("indent with spaces")
             }
-            ErrorKind::UnexpectedCharacter { .. } => Some("a text that begins with this character needs quotes"),
+            ErrorKind::UnexpectedCharacter { .. } => {
+                Some("a text that begins with this character needs quotes")
+            }
             ErrorKind::MappingValueNotAllowed => Some("a text that contains `: ` needs quotes"),
             ErrorKind::ExpectedBlockMappingKey
             | ErrorKind::InvalidIndentation

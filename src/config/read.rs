@@ -58,6 +58,11 @@ impl Broken {
         self.nodes.insert(id);
     }
 
+    /// Whether nothing has been reported.
+    pub fn is_empty(&self) -> bool {
+        self.nodes.is_empty()
+    }
+
     pub fn is_poisoned(&self, id: NodeId) -> bool {
         self.nodes.contains(&id)
     }
@@ -108,7 +113,13 @@ pub(super) fn read<T: DeserializeOwned>(
 }
 
 /// The problem for an error; `None` for one that follows from an earlier problem.
-fn describe(tree: &Tree, broken: &Broken, node: NodeId, wrong: &Wrong, also: &[&'static str]) -> Option<Problem> {
+fn describe(
+    tree: &Tree,
+    broken: &Broken,
+    node: NodeId,
+    wrong: &Wrong,
+    also: &[&'static str],
+) -> Option<Problem> {
     let spot = tree.spot(tree.node(wrong.at.unwrap_or(node)).place);
     let error = |message: String| Problem::error(spot, message);
     Some(match &wrong.why {
@@ -164,7 +175,10 @@ impl Wrong {
     /// What a value of the environment that does not fit may say: nothing of the value.
     pub fn hiding_value(mut self, node: NodeId, expected: &str) -> Self {
         if self.node.is_none_or(|at| at == node) {
-            self.why = Why::Mismatch { found: "something else in the environment".into(), expected: words_for(expected) };
+            self.why = Why::Mismatch {
+                found: "something else in the environment".into(),
+                expected: words_for(expected),
+            };
         }
         self
     }

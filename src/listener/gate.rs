@@ -210,18 +210,21 @@ impl Gate {
     fn walk(&self, ledger: &Ledger, oldest: &mut Oldest, among: Option<u32>, now_ms: u64) {
         // So that the share of a walk in one eviction does not grow with the number of connections.
         let wanted = CANDIDATES.max(ledger.used as usize / 256);
-        let mut found: BinaryHeap<(u64, u32)> = BinaryHeap::with_capacity(wanted + 1);
+        let mut found: BinaryHeap<(u64, u32)> = BinaryHeap::with_capacity(wanted);
         oldest.complete = true;
         for (slot, owner) in (0..ledger.used).zip(&ledger.owners) {
             let state = self.slot(slot).state.load(Relaxed);
             if state & SILENT != SILENT || among.is_some_and(|id| id != *owner) {
                 continue;
             }
-            found.push((state, slot));
-            if found.len() > wanted {
-                found.pop();
+            if found.len() == wanted {
                 oldest.complete = false;
+                if found.peek().is_some_and(|youngest| *youngest <= (state, slot)) {
+                    continue;
+                }
+                found.pop();
             }
+            found.push((state, slot));
         }
         oldest.queue = found.into_sorted_vec().into();
         oldest.walked_at = Some(now_ms);

@@ -279,7 +279,8 @@ mod tests {
     fn addresses_that_cannot_be_bound_say_why() {
         let foreign = bind(&"192.0.2.1:0".parse().unwrap()).unwrap_err();
         assert!(matches!(foreign, BindError::NoSuchAddress(IpAddr::V4(_))), "{foreign}");
-        let name = bind(&"localhost:80".parse().unwrap()).unwrap_err().to_string();
+        let name: Address = "localhost:80".parse().unwrap();
+        let name = bind(&name).unwrap_err().to_string();
         assert_eq!(
             name,
             "`localhost:80` is a host name; write an IP address, :PORT for all addresses, or unix:/PATH"

@@ -3,8 +3,8 @@
 //! An enum and not a trait object: the kinds are few and every read and write goes through here.
 
 use std::io;
-use std::pin::Pin;
 use std::os::fd::AsRawFd;
+use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 

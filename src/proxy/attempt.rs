@@ -58,6 +58,8 @@ pub struct Answered {
     pub reused: bool,
     /// Making the connection; `None` when one was reused.
     pub connect: Option<Duration>,
+    /// From the request's last byte to the head.
+    pub latency: Duration,
 }
 
 /// What is asked of a server.
@@ -80,7 +82,11 @@ pub async fn run(
 ) -> Result<Answered, Failed> {
     let started = Instant::now();
     // A tunnel never goes back, so it does not take a warm connection from those that do.
-    let idle = if ask.upgrade.is_some() || ask.fresh { None } else { ask.engine.idle.take(ask.lease.server(), started) };
+    let idle = if ask.upgrade.is_some() || ask.fresh {
+        None
+    } else {
+        ask.engine.idle.take(ask.lease.server(), started)
+    };
     let (mut server, reused) = match idle {
         Some(server) => (server, true),
         None => (open(ask).await?, false),
@@ -91,13 +97,15 @@ pub async fn run(
         upload,
         deadline: Deadline::new(),
         response: ask.plan.response,
+        sent: None,
         informational: 0,
         upgrade: ask.upgrade.is_some(),
     };
     let response = &mut heads.response;
     let outcome = poll_fn(|cx| exchange.poll(cx, client, &mut server, response)).await;
     let switched = outcome.map_err(|failed| Failed { reused, ..failed })?;
-    Ok(Answered { server, switched, reused, connect })
+    let latency = exchange.sent.unwrap_or(started).elapsed();
+    Ok(Answered { server, switched, reused, connect, latency })
 }
 
 async fn open(ask: &Ask<'_>) -> Result<Upstream, Failed> {
@@ -125,6 +133,8 @@ struct Awaiting<'a> {
     upload: &'a mut Upload,
     deadline: Deadline,
     response: Duration,
+    /// When the server had all of the request.
+    sent: Option<Instant>,
     informational: u32,
     upgrade: bool,
 }
@@ -150,6 +160,9 @@ impl Awaiting<'_> {
             },
             Poll::Pending => true,
         };
+        if !uploading && self.sent.is_none() {
+            self.sent = Some(Instant::now());
+        }
         loop {
             match server.poll_head(cx, response) {
                 Poll::Ready(Ok(())) if response.status == 101 => return Poll::Ready(self.switch()),
@@ -175,7 +188,10 @@ impl Awaiting<'_> {
         match self.deadline.poll_passed(cx) {
             Poll::Pending => Poll::Pending,
             Poll::Ready(()) => {
-                let failure = Failure::new(Fault::ResponseTimeout, format!("no response head within {:?}", self.response));
+                let failure = Failure::new(
+                    Fault::ResponseTimeout,
+                    format!("no response head within {:?}", self.response),
+                );
                 Poll::Ready(Err(Failed::new(failure, Kind::Final)))
             }
         }
@@ -193,7 +209,8 @@ impl Awaiting<'_> {
     fn relay(&mut self, client: &mut Downstream, response: &mut Head) -> Result<(), Failed> {
         self.informational += 1;
         if self.informational > MOST_INFORMATIONAL {
-            let failure = Failure::new(Fault::BadResponse, "the server sends informational heads without end");
+            let failure =
+                Failure::new(Fault::BadResponse, "the server sends informational heads without end");
             return Err(Failed::new(failure, Kind::Final));
         }
         response.retain(|field| is_relayed_informational(&field));

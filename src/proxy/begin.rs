@@ -43,7 +43,8 @@ pub fn begin<'h>(
         malformed.add(what, 1);
         Failure::new(Fault::BadRequest, error)
     };
-    let host = request.get(Known::Host).filter(|host| !host.is_empty() || request.version.as_str() != "HTTP/1.0");
+    let host =
+        request.get(Known::Host).filter(|host| !host.is_empty() || request.version.as_str() != "HTTP/1.0");
     let host = host.map(Host::of).transpose().map_err(|error| bad(Malformation::Host, &error))?;
     let (path, _) = split_target(request.target());
     let path = NormalPath::of(path).map_err(|error| bad(Malformation::Target, &error))?;
@@ -60,7 +61,10 @@ pub fn check_connection(exchange: &Exchange<'_>, asked: &Asked<'_>) -> Result<()
         return Ok(());
     };
     if tls.misdirects(session, host.name()) {
-        return Err(Failure::new(Fault::Misdirected, "the host needs another certificate than the connection has"));
+        return Err(Failure::new(
+            Fault::Misdirected,
+            "the host needs another certificate than the connection has",
+        ));
     }
     Ok(())
 }
@@ -77,9 +81,17 @@ pub fn listener_redirect(exchange: &Exchange<'_>, asked: &Asked<'_>, request: &H
 }
 
 /// The route that takes the request.
-pub fn route<'s>(exchange: &mut Exchange<'s>, asked: &Asked<'_>, request: &Head) -> Result<&'s Route, Failure> {
-    let query =
-        Query { host: asked.host.as_ref(), path: &asked.path, head: request, listener: &exchange.peer.listener.name };
+pub fn route<'s>(
+    exchange: &mut Exchange<'s>,
+    asked: &Asked<'_>,
+    request: &Head,
+) -> Result<&'s Route, Failure> {
+    let query = Query {
+        host: asked.host.as_ref(),
+        path: &asked.path,
+        head: request,
+        listener: &exchange.peer.listener.name,
+    };
     match exchange.snapshot.routes.find(&query) {
         Ok((_, route)) => {
             exchange.route = Some(route);

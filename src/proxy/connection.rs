@@ -17,8 +17,8 @@ use super::exchange::{Peer, Start};
 use super::fault::{self, Failure};
 use super::{Next, respond, serve};
 use crate::clock;
-use crate::listener::proxy_protocol::{self, Header, ReadHeaderError};
 use crate::listener::Pass;
+use crate::listener::proxy_protocol::{self, Header, ReadHeaderError};
 use crate::net::{Deadline, Stream};
 use crate::observe::metrics::{ClientTimeout, CloseReason, Handshake, Malformation, RequestVersion};
 use crate::observe::{Fault, Record};
@@ -102,7 +102,11 @@ async fn open(peer: &mut Peer, mut transport: Transport) -> Result<Stream, Optio
     }
 }
 
-async fn read_proxy_header(peer: &mut Peer, transport: &mut Transport, limit: Duration) -> Result<(), Option<Ended>> {
+async fn read_proxy_header(
+    peer: &mut Peer,
+    transport: &mut Transport,
+    limit: Duration,
+) -> Result<(), Option<Ended>> {
     let refuse = |fault, detail: String| {
         Err(Some(Ended { failure: Failure::new(fault, detail), reason: CloseReason::ProxyHeader }))
     };
@@ -151,7 +155,10 @@ async fn answer_plain_http(peer: &Peer, transport: Transport) {
     let mut client = Downstream::new(Stream::Plain(transport));
     let reply = Reply::text(400, "400 Bad Request\nThis port speaks HTTPS; the request came without TLS.\n");
     let date = httpdate::fmt_http_date(std::time::SystemTime::now());
-    if respond::send_reply(&mut client, &reply, date.as_bytes(), false, peer.listener.timeouts.write_idle).await.is_ok() {
+    if respond::send_reply(&mut client, &reply, date.as_bytes(), false, peer.listener.timeouts.write_idle)
+        .await
+        .is_ok()
+    {
         respond::linger(&mut client).await;
     }
 }
@@ -173,10 +180,12 @@ async fn requests(engine: &Engine, peer: &Peer, stream: Stream, mut pass: Pass) 
     let metrics = &peer.listener.metrics;
     let mut client = Downstream::new(stream);
     let mut deadline = Deadline::new();
+    let mut cut = pin!(engine.cut());
     let mut served = 0u64;
     let next = loop {
         let mut heads = engine.take_heads();
-        let (waited, start) = next_request(engine, peer, &mut client, &mut heads, &mut deadline, &mut pass, served).await;
+        let (waited, start) =
+            next_request(engine, peer, &mut client, &mut heads, &mut deadline, &mut pass, served).await;
         match waited {
             Waited::Request => {}
             Waited::Failed(_) | Waited::Late | Waited::Ended | Waited::Idle | Waited::Evicted => {
@@ -185,10 +194,13 @@ async fn requests(engine: &Engine, peer: &Peer, stream: Stream, mut pass: Pass) 
             }
         }
         served += 1;
-        let version =
-            if heads.request.version == Version::Http10 { RequestVersion::Http10 } else { RequestVersion::Http11 };
+        let version = if heads.request.version == Version::Http10 {
+            RequestVersion::Http10
+        } else {
+            RequestVersion::Http11
+        };
         metrics.requests.add(version, 1);
-        let next = serve(engine, peer, &mut client, &mut heads, start).await;
+        let next = serve(engine, peer, &mut client, &mut heads, start, cut.as_mut()).await;
         engine.keep_heads(heads);
         if !matches!(next, Next::KeepAlive) {
             break next;
@@ -198,8 +210,9 @@ async fn requests(engine: &Engine, peer: &Peer, stream: Stream, mut pass: Pass) 
     metrics.bytes_out.add(client.written());
     match next {
         Next::Tunnel(handover) => handover.run(engine, client).await,
-        Next::Abort => client.stream.reset_on_drop(),
-        Next::Close | Next::KeepAlive => {
+        Next::Abort if client.ends_with_connection() => client.stream.reset_on_drop(),
+        // What came of a cut body still goes out; its framing shows that it is cut.
+        Next::Abort | Next::Close | Next::KeepAlive => {
             pass.silent(process_ms(Instant::now()));
             tokio::select! {
                 biased;
@@ -294,7 +307,10 @@ async fn refuse(
             let detail = format!("no whole head within {:?}", peer.listener.timeouts.head);
             (Failure::new(Fault::HeadTimeout, detail), Some(CloseReason::Timeout))
         }
-        Waited::Ended => (Failure::new(Fault::ClientGone, "the connection ended inside a head"), Some(CloseReason::ClientGone)),
+        Waited::Ended => (
+            Failure::new(Fault::ClientGone, "the connection ended inside a head"),
+            Some(CloseReason::ClientGone),
+        ),
         Waited::Failed(ReadHeadError::Parse(error)) => {
             metrics.malformed.add(malformation(error), 1);
             (Failure::new(head_fault(error), error), Some(CloseReason::Malformed))
@@ -351,7 +367,13 @@ fn malformation(error: ParseHeadError) -> Malformation {
 }
 
 /// The record of a connection that ended before a complete head.
-fn record_without_request(engine: &Engine, peer: &Peer, failure: &Failure, status: Option<u16>, duration: Duration) {
+fn record_without_request(
+    engine: &Engine,
+    peer: &Peer,
+    failure: &Failure,
+    status: Option<u16>,
+    duration: Duration,
+) {
     let snapshot = engine.snapshot();
     let Some(log) = &snapshot.access_log else { return };
     let session = peer.session.as_ref();

@@ -17,6 +17,7 @@ pub struct Process {
     /// Name in Via, with a random part: only one's own counts as a loop.
     pub pseudonym: String,
     draining: AtomicBool,
+    cut: AtomicBool,
     /// Open tunnels, for the pace of their goodbye.
     pub tunnels: AtomicU32,
 }
@@ -26,6 +27,7 @@ impl Process {
         Self {
             pseudonym: format!("lintel-{:016x}", fastrand::u64(..)),
             draining: AtomicBool::new(false),
+            cut: AtomicBool::new(false),
             tunnels: AtomicU32::new(0),
         }
     }
@@ -33,6 +35,15 @@ impl Process {
     /// No more requests are to come: running ones end, connections close.
     pub fn drain(&self) {
         self.draining.store(true, Ordering::Relaxed);
+    }
+
+    /// The time to drain is over.
+    pub fn cut(&self) {
+        self.cut.store(true, Ordering::Relaxed);
+    }
+
+    pub fn is_cut(&self) -> bool {
+        self.cut.load(Ordering::Relaxed)
     }
 
     pub fn is_draining(&self) -> bool {
@@ -56,6 +67,7 @@ pub struct Engine {
     date: Cell<(u64, [u8; 29])>,
     /// Wakes the tunnels of this thread when draining begins.
     draining: tokio::sync::Notify,
+    cutting: tokio::sync::Notify,
 }
 
 /// The heads of one exchange.
@@ -79,6 +91,7 @@ impl Engine {
             random: RefCell::new(fastrand::Rng::new()),
             date: Cell::new((0, [0; 29])),
             draining: tokio::sync::Notify::new(),
+            cutting: tokio::sync::Notify::new(),
         }
     }
 
@@ -93,6 +106,19 @@ impl Engine {
         if !self.process.is_draining() {
             notified.await;
         }
+    }
+
+    /// Waits until what still runs is cut off, at the end of draining.
+    pub async fn cut(&self) {
+        let notified = self.cutting.notified();
+        if !self.process.is_cut() {
+            notified.await;
+        }
+    }
+
+    /// Ends what still runs on this thread; each exchange leaves its record.
+    pub fn announce_cut(&self) {
+        self.cutting.notify_waiters();
     }
 
     /// Tells this thread's tunnels that draining began.

@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 
 use super::engine::Heads;
 use super::fault::Failure;
+use crate::listener::TrustedPeer;
 use crate::observe::metrics::{ExchangeFigures, RouteMetrics};
 use crate::observe::{AccessLog, Fault, Record};
-use crate::listener::TrustedPeer;
 use crate::server::Server;
 use crate::snapshot::{Listener, Route, Snapshot, Target};
 use crate::tls::Session;
@@ -109,7 +109,8 @@ impl<'s> Exchange<'s> {
 
     /// Names and handles that a tunnel keeps when it lets the snapshot go.
     pub fn keep(&self, heads: &Heads) -> Kept {
-        let (route, pool) = (self.route.map(|route| &route.name), self.target.map(|target| &target.plan.pool.name));
+        let (route, pool) =
+            (self.route.map(|route| &route.name), self.target.map(|target| &target.plan.pool.name));
         Kept {
             listener: Arc::clone(&self.peer.listener),
             log: self.snapshot.access_log.clone(),

@@ -95,9 +95,10 @@ pub fn prepare_response(response: &mut Head, keep_trailer: bool) {
 
 /// Whether this process already forwarded the request.
 pub fn is_loop(request: &Head, pseudonym: &str) -> bool {
-    request.all(Known::Via).flat_map(list).any(|hop| {
-        hop.split(u8::is_ascii_whitespace).nth(1).is_some_and(|by| by == pseudonym.as_bytes())
-    })
+    request
+        .all(Known::Via)
+        .flat_map(list)
+        .any(|hop| hop.split(u8::is_ascii_whitespace).nth(1).is_some_and(|by| by == pseudonym.as_bytes()))
 }
 
 /// The client as a trusted peer tells it: the last address that is not itself trusted.
@@ -134,7 +135,8 @@ pub fn announced_scheme(request: &Head) -> Option<&'static str> {
 fn strip_nominated(original: &Head, head: &mut Head) {
     for option in original.all(Known::Connection).flat_map(list) {
         let Ok(name) = std::str::from_utf8(option) else { continue };
-        let framing = matches!(Known::of(option), Known::Host | Known::ContentLength | Known::TransferEncoding);
+        let framing =
+            matches!(Known::of(option), Known::Host | Known::ContentLength | Known::TransferEncoding);
         if !framing && !option.eq_ignore_ascii_case(b"close") && !option.eq_ignore_ascii_case(b"keep-alive") {
             head.remove(name);
         }
@@ -226,7 +228,11 @@ fn forwarded_for(element: &[u8]) -> Option<IpAddr> {
 pub fn is_relayed_informational(field: &Field<'_>) -> bool {
     !matches!(
         field.known,
-        Known::Connection | Known::KeepAlive | Known::TransferEncoding | Known::ContentLength | Known::Upgrade
+        Known::Connection
+            | Known::KeepAlive
+            | Known::TransferEncoding
+            | Known::ContentLength
+            | Known::Upgrade
     )
 }
 
@@ -294,7 +300,8 @@ mod tests {
 
     #[test]
     fn a_trusted_peer_is_appended_to() {
-        let lines = forwarded(&[("Host", "a"), ("X-Forwarded-For", "1.1.1.1"), ("X-Forwarded-Proto", "http")], true);
+        let lines =
+            forwarded(&[("Host", "a"), ("X-Forwarded-For", "1.1.1.1"), ("X-Forwarded-Proto", "http")], true);
         assert!(lines.contains(&"X-Forwarded-For: 1.1.1.1, 192.0.2.7".to_owned()), "{lines:?}");
         assert!(lines.contains(&"X-Forwarded-Proto: http".to_owned()), "{lines:?}");
     }
@@ -302,17 +309,28 @@ mod tests {
     #[test]
     fn hop_by_hop_fields_and_those_that_connection_names_stay_here() {
         let lines = forwarded(
-            &[("Host", "a"), ("Connection", "close, X-Secret"), ("x-secret", "1"), ("TE", "trailers"), ("Keep-Alive", "x")],
+            &[
+                ("Host", "a"),
+                ("Connection", "close, X-Secret"),
+                ("x-secret", "1"),
+                ("TE", "trailers"),
+                ("Keep-Alive", "x"),
+            ],
             false,
         );
         let names: Vec<_> = lines.iter().map(|line| line.split(':').next().unwrap()).collect();
-        assert!(!names.iter().any(|name| ["Connection", "x-secret", "TE", "Keep-Alive"].contains(name)), "{names:?}");
+        assert!(
+            !names.iter().any(|name| ["Connection", "x-secret", "TE", "Keep-Alive"].contains(name)),
+            "{names:?}"
+        );
     }
 
     #[test]
     fn the_client_is_the_last_address_that_is_not_trusted() {
         let trusted = |address: IpAddr| address.to_string().starts_with("10.");
-        let client = |chain: &str| announced_client(&head(&[("X-Forwarded-For", chain)]), trusted).map(|ip| ip.to_string());
+        let client = |chain: &str| {
+            announced_client(&head(&[("X-Forwarded-For", chain)]), trusted).map(|ip| ip.to_string())
+        };
         assert_eq!(client("6.6.6.6, 1.2.3.4, 10.0.0.2"), Some("1.2.3.4".into()));
         assert_eq!(client("10.0.0.3, 10.0.0.2"), Some("10.0.0.3".into()));
         assert_eq!(client("garbage"), None);

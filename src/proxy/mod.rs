@@ -15,6 +15,11 @@ pub mod respond;
 pub mod tunnel;
 pub mod upload;
 
+use std::future::{Future, poll_fn};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::{Pin, pin};
+use std::task::Poll;
+
 use crate::filter::Verdict;
 use crate::observe::Fault;
 use crate::observe::metrics::{ClientTimeout, Malformation};
@@ -40,18 +45,48 @@ pub enum Next {
 }
 
 /// Serves the request whose head is in `heads.request`.
-pub async fn serve(engine: &Engine, peer: &Peer, client: &mut Downstream, heads: &mut Heads, start: Start) -> Next {
+///
+/// `cut` is ready when draining is over and what still runs must end.
+pub async fn serve(
+    engine: &Engine,
+    peer: &Peer,
+    client: &mut Downstream,
+    heads: &mut Heads,
+    start: Start,
+    cut: Pin<&mut impl Future<Output = ()>>,
+) -> Next {
     let snapshot = engine.snapshot();
     let mut exchange = Exchange::new(&snapshot, peer, start);
-    let next = match run(engine, &mut exchange, client, heads).await {
+    let outcome = guarded(run(engine, &mut exchange, client, heads), cut).await;
+    let next = match outcome {
         Ok(next) => next,
         Err(failure) => answer_failure(engine, &mut exchange, client, failure).await,
     };
     exchange.body_in = client.body_read();
     if !matches!(next, Next::Tunnel(_)) {
-        exchange.record(&heads.request, client.read, client.written());
+        exchange.record(&heads.request, client.read - client.surplus().len() as u64, client.written());
     }
     next
+}
+
+/// Runs the phases so that the exchange ends in its record also when it is cut off, or when an invariant breaks.
+async fn guarded(
+    phases: impl Future<Output = Result<Next, Failure>>,
+    mut cut: Pin<&mut impl Future<Output = ()>>,
+) -> Result<Next, Failure> {
+    let mut phases = pin!(phases);
+    poll_fn(|cx| {
+        let polled = catch_unwind(AssertUnwindSafe(|| phases.as_mut().poll(cx)));
+        match polled {
+            Ok(Poll::Pending) if cut.as_mut().poll(cx).is_ready() => {
+                Poll::Ready(Err(Failure::new(Fault::DrainTimeout, "drain_timeout passed")))
+            }
+            Ok(outcome) => outcome,
+            // The panic hook has logged where.
+            Err(_) => Poll::Ready(Err(Failure::new(Fault::Bug, "an invariant broke; see the program log"))),
+        }
+    })
+    .await
 }
 
 /// The phases.
@@ -143,7 +178,7 @@ async fn answer_failure(
         exchange.status = 499;
         return Next::Abort;
     }
-    if matches!(fault, Fault::BadRequest | Fault::BodyTimeout | Fault::BodyTooLarge) {
+    if matches!(fault, Fault::BadRequest | Fault::BodyTimeout | Fault::BodyTooLarge | Fault::Bug) {
         client.request.keep_alive = false;
     }
     match send(engine, exchange, client, &reply).await {

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use smallvec::SmallVec;
 
+use super::Next;
 use super::attempt::{self, Answered, Ask, Failed, Kind};
 use super::engine::{Engine, Heads};
 use super::exchange::{Exchange, Kept};
@@ -16,13 +17,12 @@ use super::forward::{self, Facts};
 use super::respond::{self, Download, Pace};
 use super::tunnel::Tunnel;
 use super::upload::Upload;
-use super::Next;
 use crate::health::Outcome;
 use crate::observe::Fault;
 use crate::observe::metrics::{RetryReason, ServerFailure};
+use crate::pool::spec::{BalanceSpec, Policy};
 use crate::pool::sticky::socket_io::{LONGEST_HANDSHAKE, Learned, learn_from_body};
 use crate::pool::{self, Lease, Link, Refusal, key};
-use crate::pool::spec::{BalanceSpec, Policy};
 use crate::snapshot::{PoolPlan, Target};
 use crate::upstream::idle;
 use crate::wire::body::Framing;
@@ -88,11 +88,11 @@ pub async fn relay(
             upgrade: request.upgrade.as_deref(),
             fresh: request.fresh,
         };
-        let sent_at = Instant::now();
+        lease.server().metrics.requests.add(1);
         match attempt::run(&ask, client, &mut upload, heads).await {
             Ok(answered) => {
                 let status = heads.response.status;
-                lease.observe(Outcome::Answered { status, latency: sent_at.elapsed() }, Instant::now());
+                observe_answer(&lease, status, answered.latency);
                 if !request.repeats_status(status, exchange.attempts, &upload, client, plan) {
                     return finish(engine, exchange, client, heads, &request, lease, answered, upload).await;
                 }
@@ -107,7 +107,11 @@ pub async fn relay(
                 if !request.repeats(&failed, exchange.attempts, &upload, client, plan) {
                     return Err(failed.failure);
                 }
-                let reason = if failed.kind == Kind::Connect { RetryReason::ConnectFailure } else { RetryReason::Reset };
+                let reason = if failed.kind == Kind::Connect {
+                    RetryReason::ConnectFailure
+                } else {
+                    RetryReason::Reset
+                };
                 count_retry(target, reason);
                 request.note_failed(&failed, lease.server().id);
                 last = Some(failed.failure);
@@ -124,7 +128,9 @@ impl<'s> Request<'s> {
         let framing = client.request;
         Self {
             target,
-            upgrade: (framing.upgrade && framing.body == Framing::Empty).then(|| allowed_upgrade(head, allowed)).flatten(),
+            upgrade: (framing.upgrade && framing.body == Framing::Empty)
+                .then(|| allowed_upgrade(head, allowed))
+                .flatten(),
             hash: hash(&pool.spec.balance, exchange.client, head),
             bound: pool.bound_server(head, Instant::now()),
             learns: pool.learns_from(head),
@@ -137,19 +143,37 @@ impl<'s> Request<'s> {
     }
 
     /// Whether a failed try may be followed by another.
-    fn repeats(&self, failed: &Failed, attempts: u32, upload: &Upload, client: &Downstream, plan: &PoolPlan) -> bool {
+    fn repeats(
+        &self,
+        failed: &Failed,
+        attempts: u32,
+        upload: &Upload,
+        client: &Downstream,
+        plan: &PoolPlan,
+    ) -> bool {
         if attempts > plan.pool.spec.retries.attempts {
             return false;
         }
         match failed.kind {
             Kind::Connect => plan.retry_connect,
-            Kind::Reset => plan.retry_reset && self.is_repeatable(upload, client) && plan.pool.try_spend_retry(Instant::now()),
+            Kind::Reset => {
+                plan.retry_reset
+                    && self.is_repeatable(upload, client)
+                    && plan.pool.try_spend_retry(Instant::now())
+            }
             Kind::Final | Kind::Client => false,
         }
     }
 
     /// Whether an answer with this status is thrown away for another try.
-    fn repeats_status(&self, status: u16, attempts: u32, upload: &Upload, client: &Downstream, plan: &PoolPlan) -> bool {
+    fn repeats_status(
+        &self,
+        status: u16,
+        attempts: u32,
+        upload: &Upload,
+        client: &Downstream,
+        plan: &PoolPlan,
+    ) -> bool {
         plan.retry_statuses.contains(&status)
             && attempts <= plan.pool.spec.retries.attempts
             && self.is_repeatable(upload, client)
@@ -159,7 +183,10 @@ impl<'s> Request<'s> {
 
     /// Doing it twice is as good as once, all of it can be sent again, and the client has seen nothing of an answer.
     fn is_repeatable(&self, upload: &Upload, client: &Downstream) -> bool {
-        self.idempotent && upload.is_replayable() && client.written() == self.written_before && client.is_flushed()
+        self.idempotent
+            && upload.is_replayable()
+            && client.written() == self.written_before
+            && client.is_flushed()
     }
 
     /// A kept connection that was closed meanwhile says nothing about its server: the same may be asked again.
@@ -189,7 +216,13 @@ fn allowed_upgrade(head: &Head, allowed: &[String]) -> Option<Vec<u8>> {
 }
 
 /// Makes the head that every server gets.
-fn prepare(engine: &Engine, exchange: &Exchange<'_>, client: &Downstream, heads: &mut Heads, request: &Request<'_>) {
+fn prepare(
+    engine: &Engine,
+    exchange: &Exchange<'_>,
+    client: &Downstream,
+    heads: &mut Heads,
+    request: &Request<'_>,
+) {
     let peer = exchange.peer;
     let certificate = peer.session.as_ref().and_then(|session| session.client.as_ref());
     let facts = Facts {
@@ -200,7 +233,8 @@ fn prepare(engine: &Engine, exchange: &Exchange<'_>, client: &Downstream, heads:
         port: peer.port,
         request_id: &exchange.request_id,
         pseudonym: &engine.process.pseudonym,
-        certificate: certificate.map(|client| (client.subject.as_str(), client.fingerprint_sha256_hex.as_str())),
+        certificate: certificate
+            .map(|client| (client.subject.as_str(), client.fingerprint_sha256_hex.as_str())),
         keep_expect: client.request.expect_continue,
         chunked: request.body == Framing::Chunked,
     };
@@ -293,14 +327,12 @@ async fn finish(
         download.hold(&mut server, LONGEST_HANDSHAKE, learn).await?;
     }
     exchange.status = heads.response.status;
-    write_head(engine, exchange, client, heads, request, &lease, &server, download.upload);
+    write_head(engine, exchange, client, heads, request, &lease, &server);
     exchange.answered = true;
     let outcome = download.run(client, &mut server).await;
     exchange.body_out = download.sent.bytes;
     if let Err(failure) = outcome {
-        if matches!(failure.fault, Fault::ServerBodyTimeout | Fault::ResponseTruncated | Fault::BadResponse) {
-            lease.observe(Outcome::Reset, Instant::now());
-        }
+        observe_cut(&lease, failure.fault);
         return Err(failure);
     }
     if upload.is_complete() && server.is_clean() {
@@ -316,7 +348,8 @@ async fn finish(
 /// Event streams may be silent for as long as tunnels.
 fn pace(exchange: &Exchange<'_>, plan: &PoolPlan, response: &Head) -> Pace {
     let content_type = response.get(Known::ContentType).unwrap_or_default();
-    let is_events = content_type.get(..17).is_some_and(|kind| kind.eq_ignore_ascii_case(b"text/event-stream"));
+    let is_events =
+        content_type.get(..17).is_some_and(|kind| kind.eq_ignore_ascii_case(b"text/event-stream"));
     Pace {
         server_idle: if is_events { plan.tunnel_idle } else { plan.body_idle },
         client_idle: exchange.peer.listener.timeouts.write_idle,
@@ -331,11 +364,10 @@ fn write_head(
     request: &Request<'_>,
     lease: &Lease,
     server: &Upstream,
-    upload: &Upload,
 ) {
     let response = &mut heads.response;
     // A body that is not wholly read when the answer begins may never be.
-    let keep_alive = client.request.keep_alive && upload.is_over() && !engine.process.is_draining();
+    let keep_alive = client.request.keep_alive && client.is_body_done() && !engine.process.is_draining();
     let framing = server.response.body;
     let plan = respond::plan(client, response, framing, heads.request.method(), keep_alive);
     forward::prepare_response(response, plan.body == Framing::Chunked);
@@ -362,9 +394,16 @@ async fn switch(
     server: Upstream,
 ) -> Result<Next, Failure> {
     let asked = request.upgrade.as_deref().unwrap_or_default();
-    let agreed = heads.response.all(Known::Upgrade).flat_map(list).any(|protocol| protocol.eq_ignore_ascii_case(asked));
+    let agreed = heads
+        .response
+        .all(Known::Upgrade)
+        .flat_map(list)
+        .any(|protocol| protocol.eq_ignore_ascii_case(asked));
     if !agreed {
-        return Err(Failure::new(Fault::UpgradeRefused, "the server switched to another protocol than was asked for"));
+        return Err(Failure::new(
+            Fault::UpgradeRefused,
+            "the server switched to another protocol than was asked for",
+        ));
     }
     forward::prepare_response(&mut heads.response, false);
     if let Some(route) = exchange.route {
@@ -396,6 +435,28 @@ impl Handover {
         plan.pool.metrics.tunnels_open.sub(1);
         kept.record((moved.from_client, moved.from_server), outcome.err().as_ref());
     }
+}
+
+fn observe_answer(lease: &Lease, status: u16, latency: Duration) {
+    let outcome = Outcome::Answered { status, latency };
+    let metrics = &lease.server().metrics;
+    metrics.first_byte.observe(latency);
+    if outcome.failure().is_some() {
+        metrics.failures.add(ServerFailure::Status, 1);
+    }
+    lease.observe(outcome, Instant::now());
+}
+
+/// A response body that its server did not bring to its end.
+fn observe_cut(lease: &Lease, fault: Fault) {
+    let (outcome, failure) = match fault {
+        Fault::ServerBodyTimeout => (Outcome::TimedOut, ServerFailure::Timeout),
+        Fault::ResponseTruncated => (Outcome::Reset, ServerFailure::Reset),
+        Fault::BadResponse => (Outcome::BadResponse, ServerFailure::BadResponse),
+        _ => return,
+    };
+    lease.server().metrics.failures.add(failure, 1);
+    lease.observe(outcome, Instant::now());
 }
 
 fn observe_failure(lease: &Lease, failed: &Failed) {

@@ -15,11 +15,17 @@ use crate::wire::head::{Head, Known, Method};
 use crate::wire::{Downstream, Upstream};
 
 /// Bytes of an unread request body that are read and dropped before a connection is closed, and for how long.
-const DRAINED: u64 = 256 * 1024;
-const DRAIN_TIME: Duration = Duration::from_secs(2);
+const DRAINED: u64 = 16 * 1024 * 1024;
+const DRAIN_TIME: Duration = Duration::from_secs(3);
 
 /// How a response goes to this client.
-pub fn plan(client: &Downstream, head: &Head, framing: Framing, method: Method, keep_alive: bool) -> ResponsePlan {
+pub fn plan(
+    client: &Downstream,
+    head: &Head,
+    framing: Framing,
+    method: Method,
+    keep_alive: bool,
+) -> ResponsePlan {
     let bodyless = method == Method::Head || head.status == 204 || head.status == 304;
     let named_length = match framing {
         Framing::Length(length) => Some(length),
@@ -65,7 +71,9 @@ pub async fn send_reply(
         }
         client.finish_body(None);
         match client.poll_flush(cx) {
-            Poll::Ready(outcome) => Poll::Ready(outcome.map_err(|error| Failure::new(Fault::ClientGone, error))),
+            Poll::Ready(outcome) => {
+                Poll::Ready(outcome.map_err(|error| Failure::new(Fault::ClientGone, error)))
+            }
             Poll::Pending => poll_stalled(cx, &mut deadline),
         }
     })
@@ -74,7 +82,9 @@ pub async fn send_reply(
 }
 
 fn poll_stalled(cx: &mut Context<'_>, deadline: &mut Deadline) -> Poll<Result<(), Failure>> {
-    deadline.poll_passed(cx).map(|()| Err(Failure::new(Fault::WriteTimeout, "the client took no byte in time")))
+    deadline
+        .poll_passed(cx)
+        .map(|()| Err(Failure::new(Fault::WriteTimeout, "the client took no byte in time")))
 }
 
 /// Takes what is already there of an unread request body; true when that was all of it.
@@ -186,7 +196,10 @@ impl<'a> Download<'a> {
                     Poll::Ready(Ok(Piece::End)) => break,
                     Poll::Ready(Err(error)) => return Poll::Ready(Err(explain(error))),
                     Poll::Pending if self.deadline.poll_passed(cx).is_ready() => {
-                        return Poll::Ready(Err(Failure::new(Fault::ServerBodyTimeout, "the body stopped in time")));
+                        return Poll::Ready(Err(Failure::new(
+                            Fault::ServerBodyTimeout,
+                            "the body stopped in time",
+                        )));
                     }
                     Poll::Pending => return Poll::Pending,
                 }
@@ -201,7 +214,12 @@ impl<'a> Download<'a> {
         poll_fn(|cx| self.poll(cx, client, server)).await
     }
 
-    fn poll(&mut self, cx: &mut Context<'_>, client: &mut Downstream, server: &mut Upstream) -> Poll<Result<(), Failure>> {
+    fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        client: &mut Downstream,
+        server: &mut Upstream,
+    ) -> Poll<Result<(), Failure>> {
         self.poll_upload(cx, client, server)?;
         loop {
             if self.held_sent < self.held.len() {
@@ -244,7 +262,12 @@ impl<'a> Download<'a> {
     }
 
     /// The request's body goes on while the server still reads it; its failure ends only itself, unless the client is gone.
-    fn poll_upload(&mut self, cx: &mut Context<'_>, client: &mut Downstream, server: &mut Upstream) -> Result<(), Failure> {
+    fn poll_upload(
+        &mut self,
+        cx: &mut Context<'_>,
+        client: &mut Downstream,
+        server: &mut Upstream,
+    ) -> Result<(), Failure> {
         if self.upload_failed || self.upload.is_over() {
             return Ok(());
         }
@@ -258,11 +281,19 @@ impl<'a> Download<'a> {
         }
     }
 
-    fn poll_finish(&mut self, cx: &mut Context<'_>, client: &mut Downstream, server: &mut Upstream) -> Poll<Result<(), Failure>> {
+    fn poll_finish(
+        &mut self,
+        cx: &mut Context<'_>,
+        client: &mut Downstream,
+        server: &mut Upstream,
+    ) -> Poll<Result<(), Failure>> {
         if !self.sent.complete {
             let trailers = if client.takes_chunked() { server.trailers() } else { None };
             if !client.finish_body(trailers) {
-                return Poll::Ready(Err(Failure::new(Fault::ResponseTruncated, "the body is shorter than its length")));
+                return Poll::Ready(Err(Failure::new(
+                    Fault::ResponseTruncated,
+                    "the body is shorter than its length",
+                )));
             }
             self.sent.complete = true;
         }
@@ -276,7 +307,11 @@ impl<'a> Download<'a> {
     fn wait(&mut self, cx: &mut Context<'_>, side: WaitsFor) -> Poll<Result<(), Failure>> {
         if self.waits_for != side {
             self.waits_for = side;
-            self.deadline.after(if side == WaitsFor::Client { self.pace.client_idle } else { self.pace.server_idle });
+            self.deadline.after(if side == WaitsFor::Client {
+                self.pace.client_idle
+            } else {
+                self.pace.server_idle
+            });
         }
         self.deadline.poll_passed(cx).map(|()| {
             Err(match side {

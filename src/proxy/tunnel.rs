@@ -94,11 +94,15 @@ impl Tunnel {
     pub async fn run(mut self, engine: &Engine) -> (Moved, Result<(), Failure>) {
         engine.process.tunnels.fetch_add(1, Ordering::Relaxed);
         let mut drained = pin!(engine.drained());
+        let mut cut = pin!(engine.cut());
         let mut deadline = Deadline::new();
         deadline.after(self.idle);
         let mut noted = 0;
         let mut leaving = false;
         let outcome = poll_fn(|cx| {
+            if cut.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(Err(Failure::new(Fault::DrainTimeout, "drain_timeout passed")));
+            }
             if !leaving && drained.as_mut().poll(cx).is_ready() {
                 leaving = true;
                 deadline.after(goodbye_delay(engine));

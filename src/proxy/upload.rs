@@ -85,7 +85,12 @@ impl Upload {
     }
 
     /// Moves bytes as far as they go; ready when nothing is left to do, or when the client failed.
-    pub fn poll(&mut self, cx: &mut Context<'_>, client: &mut Downstream, server: &mut Upstream) -> Poll<Result<(), Failure>> {
+    pub fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        client: &mut Downstream,
+        server: &mut Upstream,
+    ) -> Poll<Result<(), Failure>> {
         loop {
             match self.state {
                 State::Done | State::Refused => return Poll::Ready(Ok(())),
@@ -132,7 +137,12 @@ impl Upload {
         Poll::Ready(Ok(()))
     }
 
-    fn poll_forward(&mut self, cx: &mut Context<'_>, client: &mut Downstream, server: &mut Upstream) -> Poll<io::Result<()>> {
+    fn poll_forward(
+        &mut self,
+        cx: &mut Context<'_>,
+        client: &mut Downstream,
+        server: &mut Upstream,
+    ) -> Poll<io::Result<()>> {
         let piece = client.piece();
         let before = self.replay.as_ref().map_or(0, Vec::len);
         match &mut self.replay {
@@ -162,12 +172,14 @@ impl Upload {
         }
         match self.deadline.poll_passed(cx) {
             Poll::Pending => Poll::Pending,
-            Poll::Ready(()) if side == WaitsFor::Client => {
-                Poll::Ready(Err(Failure::new(Fault::BodyTimeout, "the client sent no more of the body in time")))
-            }
-            Poll::Ready(()) => {
-                Poll::Ready(Err(Failure::new(Fault::ResponseTimeout, "the server took no more of the body in time")))
-            }
+            Poll::Ready(()) if side == WaitsFor::Client => Poll::Ready(Err(Failure::new(
+                Fault::BodyTimeout,
+                "the client sent no more of the body in time",
+            ))),
+            Poll::Ready(()) => Poll::Ready(Err(Failure::new(
+                Fault::ResponseTimeout,
+                "the server took no more of the body in time",
+            ))),
         }
     }
 }

@@ -53,7 +53,8 @@ pub struct Surroundings<'a> {
 
 /// Builds the plan of a file that has passed its own checks.
 pub fn build(file: &File, surroundings: &Surroundings<'_>) -> Result<Built, Vec<Problem>> {
-    let mut builder = Builder { surroundings, roots: SystemRoots::default(), problems: Vec::new(), warnings: Vec::new() };
+    let mut builder =
+        Builder { surroundings, roots: SystemRoots::default(), problems: Vec::new(), warnings: Vec::new() };
     let pools = builder.pools(file);
     let listeners = builder.listeners(file);
     let routes = builder.routes(file, &pools);
@@ -82,7 +83,9 @@ pub fn make_server(
     let handles = metrics.server(pool, &identity);
     let server = Arc::new(Server::new(Arc::clone(pool), identity, endpoint, spec.clone(), handles));
     let reading = Arc::downgrade(&server);
-    server.metrics.read_state(move || reading.upgrade().map(|server| server.state.reading(process_ms(Instant::now()))));
+    server
+        .metrics
+        .read_state(move || reading.upgrade().map(|server| server.state.reading(process_ms(Instant::now()))));
     server
 }
 
@@ -106,7 +109,8 @@ impl Builder<'_> {
     fn pool(&mut self, name: &str, spec: &pool::Spec) -> Option<Arc<PoolPlan>> {
         let metrics = &self.surroundings.metrics;
         let shared: Arc<str> = name.into();
-        let make = |identity, endpoint, spec: &server::Spec| make_server(metrics, &shared, identity, endpoint, spec);
+        let make =
+            |identity, endpoint, spec: &server::Spec| make_server(metrics, &shared, identity, endpoint, spec);
         let servers = expand(&spec.servers, &Answers::new(), &[], make);
         let key = self.sticky_key(name, spec);
         let tls = spec.tls.as_ref().map(|tls| ClientTls::build(tls, PROTOCOLS, &self.roots)).transpose();
@@ -132,7 +136,11 @@ impl Builder<'_> {
             tunnel_idle: spec.timeouts.tunnel_idle.std(),
             server_keep_alive: spec.timeouts.server_keep_alive.map(|life| life.std()),
             poke: Poke::default(),
-            retry_statuses: statuses.iter().filter(|(key, _)| on.contains(key)).map(|(_, status)| *status).collect(),
+            retry_statuses: statuses
+                .iter()
+                .filter(|(key, _)| on.contains(key))
+                .map(|(_, status)| *status)
+                .collect(),
             retry_connect: on.contains(&RetryOn::ConnectFailure),
             retry_reset: on.contains(&RetryOn::Reset),
         }))
@@ -159,7 +167,11 @@ impl Builder<'_> {
     }
 
     fn listeners(&mut self, file: &File) -> Vec<Arc<Listener>> {
-        file.listeners.iter().filter_map(|(name, spec)| self.listener(name, spec, file)).map(Arc::new).collect()
+        file.listeners
+            .iter()
+            .filter_map(|(name, spec)| self.listener(name, spec, file))
+            .map(Arc::new)
+            .collect()
     }
 
     fn listener(&mut self, name: &str, spec: &listener::Spec, file: &File) -> Option<Listener> {
@@ -229,7 +241,10 @@ impl Builder<'_> {
             Err(problems) => {
                 for problem in problems {
                     let other = problem.other.map(|other| format!(" (routes[{other}])")).unwrap_or_default();
-                    self.problem(format!("routes[{}].{}", problem.route, problem.at), problem.message + &other);
+                    self.problem(
+                        format!("routes[{}].{}", problem.route, problem.at),
+                        problem.message + &other,
+                    );
                 }
                 None
             }
@@ -260,7 +275,9 @@ impl Builder<'_> {
     ) -> Option<Route> {
         let name = spec.name.clone().unwrap_or_else(|| format!("route-{}", place + 1));
         let action = match (&spec.redirect, &spec.respond) {
-            (Some(redirect), _) => Redirect::compile(redirect, spec.matches.path.as_ref()).map(Action::Redirect),
+            (Some(redirect), _) => {
+                Redirect::compile(redirect, spec.matches.path.as_ref()).map(Action::Redirect)
+            }
             (None, Some(respond)) => respond::compile(respond).map(Action::Respond),
             (None, None) => Ok(self.forward(&name, place, spec, pools)?),
         };

@@ -15,8 +15,8 @@ use crate::discovery::Poke;
 use crate::filter::Filters;
 use crate::listener::Trusted;
 use crate::listener::spec::ProxyProtocol;
-use crate::observe::metrics::{CertificateMetrics, ListenerMetrics, Metrics, RouteMetrics};
 use crate::observe::AccessLog;
+use crate::observe::metrics::{CertificateMetrics, ListenerMetrics, Metrics, RouteMetrics};
 use crate::pool::Pool;
 use crate::reply::Reply;
 use crate::route::{Redirect, Rewrite, Split, Table};
@@ -98,7 +98,10 @@ pub struct Route {
 /// What a route does with its requests.
 pub enum Action {
     /// To one of the targets, drawn by weight.
-    Forward { split: Split, targets: Vec<Target> },
+    Forward {
+        split: Split,
+        targets: Vec<Target>,
+    },
     Redirect(Redirect),
     Respond(Reply),
 }

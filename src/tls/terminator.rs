@@ -156,6 +156,14 @@ impl Terminator {
             }
             Err(error) => return Err(HandshakeError::of(&error, None)),
         }
+        // Boxed: its 5 KiB would stay in the connection's task for as long as that lives.
+        Box::pin(self.shake_hands(transport)).await
+    }
+
+    async fn shake_hands(
+        &self,
+        transport: Transport,
+    ) -> Result<(TlsStream<Transport>, Session), HandshakeError> {
         let mut acceptor = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), transport);
         let start = match (&mut acceptor).await {
             Ok(start) => start,
@@ -307,7 +315,7 @@ impl First {
             bytes => {
                 let starts =
                     |method: &&[u8]| bytes.iter().zip(method.iter()).all(|(byte, expected)| byte == expected);
-                if METHODS.iter().any(|method| starts(&method)) { Self::Http } else { Self::Other }
+                if METHODS.iter().any(|method| starts(method)) { Self::Http } else { Self::Other }
             }
         }
     }

@@ -49,7 +49,8 @@ impl Follower {
 
     /// How many of `bytes` can pass before the next boundary, where a frame may be put in between. `None`: never.
     pub fn until_boundary(&self, bytes: &[u8]) -> Option<usize> {
-        let mut ahead = Self { header: self.header, have: self.have, left: self.left, lost: self.lost, closing: false };
+        let mut ahead =
+            Self { header: self.header, have: self.have, left: self.left, lost: self.lost, closing: false };
         for (count, byte) in bytes.iter().enumerate() {
             if ahead.is_at_boundary() {
                 return Some(count);

@@ -282,3 +282,77 @@ fn printable(bytes: &[u8]) -> String {
         format!("\"{text}\"")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::case::{broken, case, passed, refused};
+
+    const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+
+    /// Plays a case with this front in Lintel's place, and a server that saw these bytes.
+    async fn verdict(case: &Case, front: &Origin, seen: &[u8]) -> Vec<String> {
+        let server = origin(Does::Ok);
+        if !seen.is_empty() {
+            let mut connection = Connection::open(server.socket_address()).await;
+            connection.send(seen).await;
+            connection.half_close().await;
+            connection.rest().await;
+        }
+        play(case, front.socket_address(), &server, Pace::AtOnce).await
+    }
+
+    /// Answers one request with these bytes and closes.
+    fn closing(bytes: &'static str) -> Origin {
+        origin(Does::AnswersAndEnds(bytes.into()))
+    }
+
+    #[tokio::test]
+    async fn a_case_that_holds_has_nothing_wrong() {
+        let refusing = closing("HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n");
+        let refusal = refused("x", 400, GET, "");
+        assert_eq!(verdict(&refusal, &refusing, b"").await, Vec::<String>::new());
+        let serving = origin(Does::Ok);
+        let pass = passed("x", GET, &[Seen::Lines(&["GET / HTTP/1.1"]), Seen::Has("host", "a")], "");
+        assert_eq!(verdict(&pass, &serving, GET.as_bytes()).await, Vec::<String>::new());
+        let unfinished = case("x", GET, "").got(&[Got::Unfinished]);
+        let cut = closing("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc");
+        assert_eq!(verdict(&unfinished, &cut, b"").await, Vec::<String>::new());
+    }
+
+    #[tokio::test]
+    async fn each_way_not_to_hold_is_found() {
+        let refusal = refused("x", 400, GET, "");
+        let wrong_status = closing("HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n");
+        let two_answers =
+            closing("HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\nHTTP/1.1 200 OK\r\n\r\n");
+        let broken_answer = closing("HTTP/1.1 400 Bad Request\nContent-Length: 0\r\n\r\n");
+        for front in [&wrong_status, &two_answers, &broken_answer, &closing("")] {
+            assert_eq!(verdict(&refusal, front, b"").await.len(), 1);
+        }
+        let refusing = closing("HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n");
+        assert_eq!(verdict(&refusal, &refusing, b"G").await.len(), 1, "the server saw a byte");
+        let half = broken("x", 400, GET, "");
+        assert_eq!(verdict(&half, &refusing, b"GET / HTTP/1.1\r\n").await.len(), 0);
+        assert_eq!(
+            verdict(&half, &refusing, GET.as_bytes()).await.len(),
+            1,
+            "the server saw a whole request"
+        );
+        let closed = closing("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+        assert_eq!(verdict(&passed("x", GET, &[], ""), &closed, b"").await.len(), 1, "not kept");
+        let twice = [GET, GET].concat();
+        let once = passed("x", GET, &[Seen::Lines(&["GET / HTTP/1.1"])], "");
+        assert_eq!(
+            verdict(&once, &origin(Does::Ok), twice.as_bytes()).await.len(),
+            1,
+            "the server saw two requests"
+        );
+        let no_host = b"GET / HTTP/1.1\r\n\r\n";
+        assert_eq!(
+            verdict(&passed("x", GET, &[], ""), &origin(Does::Ok), no_host).await.len(),
+            1,
+            "no request"
+        );
+    }
+}

@@ -3,3 +3,22 @@
 
 #[path = "../support/mod.rs"]
 mod support;
+
+mod spread;
+
+mod balancing;
+mod command_line;
+mod ending;
+mod forwarding;
+mod health;
+mod limits;
+mod observability;
+mod proxy_protocol;
+mod retries;
+mod routes;
+mod socket_io;
+mod sticky;
+mod streaming;
+mod tls;
+mod tls_to_servers;
+mod websocket;

@@ -107,6 +107,16 @@ impl Leaf {
         TlsAcceptor::from(Arc::new(config))
     }
 
+    /// As `acceptor`, and asks clients for a certificate of this authority.
+    pub fn acceptor_asking(&self, authority: &Authority) -> TlsAcceptor {
+        let roots = Arc::new(authority.roots());
+        let verifier = rustls::server::WebPkiClientVerifier::builder_with_provider(roots, provider()).build();
+        let builder = ServerConfig::builder_with_provider(provider()).with_safe_default_protocol_versions();
+        let builder = builder.expect("versions").with_client_cert_verifier(verifier.expect("an authority"));
+        let config = builder.with_single_cert(self.chain.clone(), self.secret()).expect("the key fits");
+        TlsAcceptor::from(Arc::new(config))
+    }
+
     /// As a list item of `tls.certificates`.
     pub fn yaml(&self) -> String {
         format!("{{ cert: {}, key: {} }}", self.cert.display(), self.key.display())

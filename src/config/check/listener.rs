@@ -29,7 +29,11 @@ pub fn check(checker: &mut Checker<'_>) {
             );
         }
         if spec.tls.as_ref().is_some_and(|tls| tls.certificates.is_empty()) {
-            checker.problem(&at("tls.certificates"), "there is no certificate", "write `- { cert: ..., key: ... }`");
+            checker.problem(
+                &at("tls.certificates"),
+                "there is no certificate",
+                "write `- { cert: ..., key: ... }`",
+            );
         }
         limits(checker, name, spec);
     }
@@ -59,7 +63,11 @@ fn redirect(checker: &mut Checker<'_>, name: &str, spec: &Spec) {
     if target.redirect_to.is_some() {
         checker.problem(&key_path, "that listener redirects too", "name the listener that serves");
     } else if matches!(target.address, Address::Unix(_)) {
-        checker.problem(&key_path, "that listener is a unix socket, which no URL can name", "name one with a port");
+        checker.problem(
+            &key_path,
+            "that listener is a unix socket, which no URL can name",
+            "name one with a port",
+        );
     }
 }
 
@@ -73,7 +81,8 @@ fn limits(checker: &mut Checker<'_>, name: &str, spec: &Spec) {
     checker.range(&at("headers"), limits.headers, 1..=1000);
     if limits.uri > limits.head {
         let written = checker.source.names(&format!("listeners.{name}.limits"), "uri");
-        let message = format!("`uri` ({}) is more than `head` ({}), of which it is a part", limits.uri, limits.head);
+        let message =
+            format!("`uri` ({}) is more than `head` ({}), of which it is a part", limits.uri, limits.head);
         checker.problem(&at(if written { "uri" } else { "head" }), message, "raise `head`, or lower `uri`");
     } else if limits.uri.count() < 64 {
         checker.problem(&at("uri"), "no URI fits in less than 64B", "raise it");
@@ -103,7 +112,8 @@ fn others(checker: &mut Checker<'_>) {
 
 fn clashes(checker: &mut Checker<'_>) {
     let file = checker.file;
-    let listeners = file.listeners.iter().map(|(name, spec)| (format!("listeners.{name}.address"), &spec.address));
+    let listeners =
+        file.listeners.iter().map(|(name, spec)| (format!("listeners.{name}.address"), &spec.address));
     let admin = file.admin.address.iter().map(|address| ("admin.address".to_owned(), address));
     let metrics = file.observability.metrics.iter();
     let metrics = metrics.map(|spec| ("observability.metrics.address".to_owned(), &spec.address));

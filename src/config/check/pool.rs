@@ -1,6 +1,6 @@
 //! Pools, and what their servers are asked to do.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::{Checker, text};
 use crate::health;
@@ -11,6 +11,9 @@ use crate::wire::token::is_token;
 pub fn check(checker: &mut Checker<'_>) {
     let pools = &checker.file.pools;
     checker.names("pools", pools);
+    let used: HashSet<_> = checker.file.routes.iter().flat_map(|route| route.to.keys()).collect();
+    // With a route in doubt, nobody knows what it uses.
+    let is_known = !checker.source.is_in_doubt("routes");
     for (name, spec) in pools {
         let pool = format!("pools.{name}");
         servers(checker, &pool, spec);
@@ -25,9 +28,7 @@ pub fn check(checker: &mut Checker<'_>) {
             let help = "the name of a cookie has letters, digits, `-`, `_` and `.`";
             checker.text(&format!("{pool}.sticky.cookie"), &cookie.cookie, (!fine).then_some(help));
         }
-        let used = checker.file.routes.iter().any(|route| route.to.contains_key(name));
-        // With a route in doubt, nobody knows.
-        if !used && !checker.source.is_in_doubt("routes") {
+        if is_known && !used.contains(name) {
             checker.warning(&pool, "no route uses this pool", "write a route: `- to: ...`");
         }
     }
@@ -48,7 +49,11 @@ fn servers(checker: &mut Checker<'_>, pool: &str, spec: &Spec) {
             && (address.port() == 0 || address.ip().is_unspecified())
         {
             let help = "write the address of the server, such as \"127.0.0.1:3000\"";
-            checker.problem(&format!("{key_path}.address"), format!("`{address}` cannot be connected to"), help);
+            checker.problem(
+                &format!("{key_path}.address"),
+                format!("`{address}` cannot be connected to"),
+                help,
+            );
         }
         match seen.get(&server.address) {
             None => {
@@ -66,9 +71,15 @@ fn servers(checker: &mut Checker<'_>, pool: &str, spec: &Spec) {
 fn tls(checker: &mut Checker<'_>, pool: &str, spec: &Spec) {
     let Some(tls) = &spec.tls else { return };
     match (&tls.cert, &tls.key) {
-        (Some(_), None) => checker.problem(&format!("{pool}.tls.cert"), "`cert` needs `key`", "write the file of its key"),
+        (Some(_), None) => {
+            checker.problem(&format!("{pool}.tls.cert"), "`cert` needs `key`", "write the file of its key")
+        }
         (None, Some(_)) => {
-            checker.problem(&format!("{pool}.tls.key"), "`key` needs `cert`", "write the file of its certificate");
+            checker.problem(
+                &format!("{pool}.tls.key"),
+                "`key` needs `cert`",
+                "write the file of its certificate",
+            );
         }
         _ => {}
     }
@@ -77,7 +88,11 @@ fn tls(checker: &mut Checker<'_>, pool: &str, spec: &Spec) {
     }
     if tls.insecure_skip_verify {
         let help = "whoever is between Lintel and the servers can read and change everything; name their CA under `ca`";
-        checker.warning(&format!("{pool}.tls.insecure_skip_verify"), "certificates of the servers are not verified", help);
+        checker.warning(
+            &format!("{pool}.tls.insecure_skip_verify"),
+            "certificates of the servers are not verified",
+            help,
+        );
     }
 }
 
@@ -88,13 +103,21 @@ fn health_check(checker: &mut Checker<'_>, key_path: &str, check: &health::Spec)
             // The short form is the path itself.
             checker.text(&at("path"), path, text::request_path_error(path));
             if check.tcp {
-                checker.problem(&at("tcp"), "a check has a path, or is `tcp: true`, not both", "take one of them out");
+                checker.problem(
+                    &at("tcp"),
+                    "a check has a path, or is `tcp: true`, not both",
+                    "take one of them out",
+                );
             }
         }
         None if check.tcp => {
             for (key, written) in [("status", check.status.is_some()), ("host", check.host.is_some())] {
                 if written {
-                    checker.problem(&at(key), format!("a TCP check sends nothing, so it has no `{key}`"), "take it out");
+                    checker.problem(
+                        &at(key),
+                        format!("a TCP check sends nothing, so it has no `{key}`"),
+                        "take it out",
+                    );
                 }
             }
         }
@@ -129,7 +152,11 @@ fn numbers(checker: &mut Checker<'_>, pool: &str, spec: &Spec) {
     checker.range(&at("queue.size"), spec.queue.size, 0..=100_000);
     checker.range(&at("idle_connections"), spec.idle_connections, 0..=65_535);
     checker.range(&at("retries.attempts"), spec.retries.attempts, 0..=10);
-    checker.range(&at("outlier_detection.consecutive_failures"), spec.outlier_detection.consecutive_failures, 1..=1000);
+    checker.range(
+        &at("outlier_detection.consecutive_failures"),
+        spec.outlier_detection.consecutive_failures,
+        1..=1000,
+    );
 }
 
 fn hash_key(checker: &mut Checker<'_>, pool: &str, key: &HashKey) {

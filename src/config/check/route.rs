@@ -2,7 +2,7 @@
 //!
 //! What one route, rewrite or filter can tell of itself is told by compiling it, so that no rule is written twice.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::super::problem::quoted;
 use super::{Checker, text};
@@ -13,12 +13,13 @@ use crate::wire::token::is_token;
 pub fn check(checker: &mut Checker<'_>) {
     let file = checker.file;
     checker.names("policies", &file.policies);
+    let used: HashSet<_> = file.routes.iter().flat_map(|route| &route.policies).collect();
+    let is_known = !checker.source.is_in_doubt("routes");
     for (name, filters) in &file.policies {
         for problem in Filters::compile(filters).err().into_iter().flatten() {
             checker.tell(&format!("policies.{name}{}", problem.at), &problem.message);
         }
-        let used = file.routes.iter().any(|route| route.policies.contains(name));
-        if !used && !checker.source.is_in_doubt("routes") {
+        if is_known && !used.contains(name) {
             let help = "name it in the `policies` of a route";
             checker.warning(&format!("policies.{name}"), "no route uses this policy", help);
         }
@@ -47,12 +48,17 @@ fn route(checker: &mut Checker<'_>, route: &str, spec: &Spec) {
         && checker.is_named("listeners", &file.listeners, listener, &at("match.listener"))
         && file.listeners.get(listener).is_some_and(|listener| listener.redirect_to.is_some())
     {
-        checker.problem(&at("match.listener"), "that listener redirects every request", "name one that serves");
+        checker.problem(
+            &at("match.listener"),
+            "that listener redirects every request",
+            "name one that serves",
+        );
     }
     action(checker, route, spec);
     for (index, protocol) in spec.upgrades.iter().enumerate() {
         // RFC 9110 section 7.8: a token, and after a slash its version.
-        let fine = protocol.split('/').all(|part| is_token(part.as_bytes())) && protocol.split('/').count() <= 2;
+        let fine =
+            protocol.split('/').all(|part| is_token(part.as_bytes())) && protocol.split('/').count() <= 2;
         let help = "an upgrade is a name such as `h2c` or `TLS/1.0`";
         checker.text(&at(&format!("upgrades[{index}]")), protocol, (!fine).then_some(help));
     }
@@ -80,16 +86,21 @@ fn action(checker: &mut Checker<'_>, route: &str, spec: &Spec) {
     if forwards && let Err(error) = Split::compile(spec.to.values().copied()) {
         checker.problem(&at("to"), error.to_string(), "name a pool, with a weight above 0");
     }
-    let redirect = spec.redirect.iter().filter_map(|redirect| {
-        Redirect::compile(redirect, spec.matches.path.as_ref()).err()
-    });
+    let redirect = spec
+        .redirect
+        .iter()
+        .filter_map(|redirect| Redirect::compile(redirect, spec.matches.path.as_ref()).err());
     let respond = spec.respond.iter().filter_map(|respond| respond::compile(respond).err());
     let rewrite = Rewrite::compile(&spec.rewrite).err();
     for problem in redirect.chain(respond).chain(rewrite).flatten() {
         checker.tell(&at(&problem.at), &problem.message);
     }
     if rewrites_nothing {
-        checker.problem(&at("rewrite"), "`rewrite` needs `to`", "take it out; it changes what goes to a pool");
+        checker.problem(
+            &at("rewrite"),
+            "`rewrite` needs `to`",
+            "take it out; it changes what goes to a pool",
+        );
     }
 }
 

@@ -59,8 +59,12 @@ impl Decoder {
     pub fn step(&mut self, bytes: &[u8], trailers: &mut Option<Box<Head>>) -> Result<Step, ReadBodyError> {
         match &mut self.state {
             State::Size => self.size_line(bytes),
-            State::Bytes { left } if bytes.is_empty() => Ok(Step::More(usize::try_from(*left).unwrap_or(usize::MAX))),
-            State::Bytes { left } => Ok(Step::Bytes(bytes.len().min(usize::try_from(*left).unwrap_or(usize::MAX)))),
+            State::Bytes { left } if bytes.is_empty() => {
+                Ok(Step::More(usize::try_from(*left).unwrap_or(usize::MAX)))
+            }
+            State::Bytes { left } => {
+                Ok(Step::Bytes(bytes.len().min(usize::try_from(*left).unwrap_or(usize::MAX))))
+            }
             State::BytesEnd => match bytes {
                 [b'\r', b'\n', ..] => {
                     self.state = State::Size;
@@ -72,7 +76,11 @@ impl Decoder {
             State::Trailers { scanned } => {
                 let end = find_end(bytes, scanned).map_err(|_| BAD_TRAILERS)?;
                 let Some(end) = end else {
-                    return if bytes.len() >= TRAILERS { Err(BAD_TRAILERS) } else { Ok(Step::More(TRAILERS)) };
+                    return if bytes.len() >= TRAILERS {
+                        Err(BAD_TRAILERS)
+                    } else {
+                        Ok(Step::More(TRAILERS))
+                    };
                 };
                 *trailers = parse_trailers(&bytes[..end]).map_err(|_| BAD_TRAILERS)?;
                 self.state = State::End;
@@ -97,7 +105,9 @@ impl Decoder {
             // What is there already may be wrong enough.
             return match bytes.first() {
                 Some(first) if !first.is_ascii_hexdigit() => Err(BAD_SIZE),
-                _ if bytes.len() >= SIZE_LINE => Err(ReadBodyError::Malformed("a chunk's size line is too long")),
+                _ if bytes.len() >= SIZE_LINE => {
+                    Err(ReadBodyError::Malformed("a chunk's size line is too long"))
+                }
                 _ => Ok(Step::More(SIZE_LINE)),
             };
         };
@@ -105,8 +115,10 @@ impl Decoder {
         let digits = line.iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
         let (size, extensions) = line.split_at(digits);
         check_extensions(extensions)?;
-        self.extensions_left =
-            self.extensions_left.checked_sub(extensions.len()).ok_or(ReadBodyError::Malformed("too many chunk extensions"))?;
+        self.extensions_left = self
+            .extensions_left
+            .checked_sub(extensions.len())
+            .ok_or(ReadBodyError::Malformed("too many chunk extensions"))?;
         let size = parse_size(size).ok_or(BAD_SIZE)?;
         self.state = if size == 0 { State::Trailers { scanned: 0 } } else { State::Bytes { left: size } };
         Ok(Step::Skip(line_feed + 1))
@@ -114,7 +126,8 @@ impl Decoder {
 }
 
 const BAD_SIZE: ReadBodyError = ReadBodyError::Malformed("a chunk's size is not a hexadecimal number");
-const BAD_TRAILERS: ReadBodyError = ReadBodyError::Malformed("the trailer fields are malformed, forbidden or too large");
+const BAD_TRAILERS: ReadBodyError =
+    ReadBodyError::Malformed("the trailer fields are malformed, forbidden or too large");
 
 fn parse_size(digits: &[u8]) -> Option<u64> {
     // 15 digits cannot overflow, and no body has more.
@@ -126,7 +139,8 @@ fn parse_size(digits: &[u8]) -> Option<u64> {
 
 /// `*( BWS ";" ... )`: anything printable once a semicolon has come.
 fn check_extensions(extensions: &[u8]) -> Result<(), ReadBodyError> {
-    let printable = extensions.iter().all(|byte| *byte == b'\t' || (b' '..0x7f).contains(byte) || *byte >= 0x80);
+    let printable =
+        extensions.iter().all(|byte| *byte == b'\t' || (b' '..0x7f).contains(byte) || *byte >= 0x80);
     let opened = extensions.trim_ascii_start().first().is_none_or(|first| *first == b';');
     if printable && opened && (extensions.is_empty() || extensions.contains(&b';')) {
         Ok(())
@@ -221,9 +235,23 @@ mod tests {
     #[test]
     fn bad_chunking_is_refused() {
         for coded in [
-            "5\nhello\r\n0\r\n\r\n", "5\r\nhello0\r\n\r\n", "5\r\nhelloXX0\r\n\r\n", "g\r\n\r\n", "\r\n", "-1\r\n", "+5\r\nhello\r\n",
-            "0x5\r\nhello\r\n0\r\n\r\n", "5 \r\nhello\r\n0\r\n\r\n", " 5\r\nhello\r\n0\r\n\r\n", "1000000000000000\r\n", "5\r\nhello\r0\r\n\r\n",
-            "0\r\nContent-Length: 5\r\n\r\n", "0\r\n X: y\r\n\r\n", "0\r\nX : y\r\n\r\n", "0\r\nX: y\n\r\n", "5;a\x00\r\nhello\r\n0\r\n\r\n",
+            "5\nhello\r\n0\r\n\r\n",
+            "5\r\nhello0\r\n\r\n",
+            "5\r\nhelloXX0\r\n\r\n",
+            "g\r\n\r\n",
+            "\r\n",
+            "-1\r\n",
+            "+5\r\nhello\r\n",
+            "0x5\r\nhello\r\n0\r\n\r\n",
+            "5 \r\nhello\r\n0\r\n\r\n",
+            " 5\r\nhello\r\n0\r\n\r\n",
+            "1000000000000000\r\n",
+            "5\r\nhello\r0\r\n\r\n",
+            "0\r\nContent-Length: 5\r\n\r\n",
+            "0\r\n X: y\r\n\r\n",
+            "0\r\nX : y\r\n\r\n",
+            "0\r\nX: y\n\r\n",
+            "5;a\x00\r\nhello\r\n0\r\n\r\n",
             "5x;a\r\nhello\r\n0\r\n\r\n",
         ] {
             assert!(decode(coded.as_bytes(), &[]).is_err(), "{coded:?}");

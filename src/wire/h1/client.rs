@@ -59,7 +59,9 @@ impl ClientConnection {
             Framing::Length(length) => self.write_length(length),
             Framing::Chunked => self.outbound.push_field("Transfer-Encoding", b"chunked"),
             // A method that is expected to have a body says that there is none (RFC 9110 section 8.6).
-            Framing::Empty if matches!(self.method, Method::Post | Method::Put | Method::Patch) => self.write_length(0),
+            Framing::Empty if matches!(self.method, Method::Post | Method::Put | Method::Patch) => {
+                self.write_length(0)
+            }
             Framing::Empty | Framing::Close => {}
         }
         if let Some(protocol) = upgrade {
@@ -71,14 +73,19 @@ impl ClientConnection {
     }
 
     /// Reads the next head, informational or final.
-    pub fn poll_head(&mut self, cx: &mut Context<'_>, head: &mut Head) -> Poll<Result<(), ReadResponseError>> {
+    pub fn poll_head(
+        &mut self,
+        cx: &mut Context<'_>,
+        head: &mut Head,
+    ) -> Poll<Result<(), ReadResponseError>> {
         loop {
             if let Some(end) = find_end(self.connection.inbound.bytes(), &mut self.scanned)? {
                 self.response = response::parse(&self.connection.inbound.bytes()[..end], self.method, head)?;
                 self.inbound.consume(end);
                 self.scanned = 0;
                 let body = self.response.body;
-                self.connection.begin_incoming(if head.status < 200 { Framing::Empty } else { body }, u64::MAX);
+                self.connection
+                    .begin_incoming(if head.status < 200 { Framing::Empty } else { body }, u64::MAX);
                 return Poll::Ready(Ok(()));
             }
             if self.inbound.len() >= RESPONSE_LIMITS.head {
@@ -86,7 +93,11 @@ impl ClientConnection {
             }
             if self.ended {
                 let begun = !self.inbound.is_empty();
-                return Poll::Ready(Err(if begun { ReadResponseError::Truncated } else { ReadResponseError::Ended }));
+                return Poll::Ready(Err(if begun {
+                    ReadResponseError::Truncated
+                } else {
+                    ReadResponseError::Ended
+                }));
             }
             ready!(self.connection.poll_fill(cx, RESPONSE_LIMITS.head))?;
         }
@@ -106,7 +117,11 @@ impl ClientConnection {
 
     /// Whether another request can follow on this connection once this exchange is over.
     pub fn is_clean(&self) -> bool {
-        self.response.keep_alive && self.is_body_done() && self.inbound.is_empty() && self.is_flushed() && !self.ended
+        self.response.keep_alive
+            && self.is_body_done()
+            && self.inbound.is_empty()
+            && self.is_flushed()
+            && !self.ended
     }
 
     pub fn into_connection(self) -> Connection {

@@ -11,8 +11,8 @@ use tokio::io::AsyncWrite;
 
 use super::chunk::{Decoder, Step};
 use super::outbound::Outbound;
-use crate::net::buffer::{BLOCK, Buffer};
 use crate::net::Stream;
+use crate::net::buffer::{BLOCK, Buffer};
 use crate::wire::body::{Framing, Piece, ReadBodyError};
 use crate::wire::head::Head;
 
@@ -178,6 +178,11 @@ impl Connection {
     /// Ends the outgoing body; false when announced bytes are missing, so that the connection must be closed.
     pub fn finish_body(&mut self, trailers: Option<&Head>) -> bool {
         self.outbound.finish_body(trailers)
+    }
+
+    /// Whether an early end of the outgoing body would be taken for the real one.
+    pub fn ends_with_connection(&self) -> bool {
+        self.outbound.ends_with_connection()
     }
 
     pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -36,7 +36,9 @@ enum Body {
     Done,
     Length(u64),
     /// `left` bytes of the open chunk.
-    Chunked { left: usize },
+    Chunked {
+        left: usize,
+    },
     Close,
 }
 
@@ -76,7 +78,12 @@ impl Outbound {
     /// Takes bytes of the body: gathers them, or writes them with what waits. Says how many it took, never none of some.
     ///
     /// Bytes beyond the announced length, and those of a body that may not be sent (HEAD), are taken and dropped.
-    pub fn poll_send(&mut self, cx: &mut Context<'_>, stream: &mut Stream, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    pub fn poll_send(
+        &mut self,
+        cx: &mut Context<'_>,
+        stream: &mut Stream,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         if self.waiting.len() - self.sent > GATHERED {
             ready!(self.poll_write_waiting(cx, stream))?;
         }
@@ -101,6 +108,11 @@ impl Outbound {
         };
         self.count(taken);
         Poll::Ready(Ok(taken))
+    }
+
+    /// The body ends with the connection, so a client cannot tell an early end from the real one.
+    pub fn ends_with_connection(&self) -> bool {
+        matches!(self.body, Body::Close)
     }
 
     /// Ends the body with what its framing asks for; false when bytes that were announced are missing.
@@ -151,7 +163,12 @@ impl Outbound {
     }
 
     /// One write of what waits and `piece` behind it; ready once a byte of `piece` was taken.
-    fn poll_write_with(&mut self, cx: &mut Context<'_>, stream: &mut Stream, piece: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write_with(
+        &mut self,
+        cx: &mut Context<'_>,
+        stream: &mut Stream,
+        piece: &[u8],
+    ) -> Poll<io::Result<usize>> {
         loop {
             let waiting = &self.waiting[self.sent..];
             let count = if waiting.is_empty() {

@@ -134,7 +134,9 @@ fn transfer_encoding(head: &Head) -> Result<bool, ParseHeadError> {
     match (codings.next(), codings.next()) {
         (Some(only), None) if is_chunked(only) && head.all(Known::TransferEncoding).count() == 1 => Ok(true),
         (Some(first), Some(_)) if !is_chunked(first) => Err(ParseHeadError::TransferCoding),
-        (Some(only), None) if is_token(only) && !is_chunked(only) && !only.eq_ignore_ascii_case(b"identity") => {
+        (Some(only), None)
+            if is_token(only) && !is_chunked(only) && !only.eq_ignore_ascii_case(b"identity") =>
+        {
             Err(ParseHeadError::TransferCoding)
         }
         _ => Err(ParseHeadError::Malformed("Transfer-Encoding is not chunked")),
@@ -175,7 +177,8 @@ mod tests {
 
     #[test]
     fn a_plain_request_is_taken_as_it_is() {
-        let (head, framing) = parse_text("GET /a?b=%20 HTTP/1.1\r\nHost: x\r\nx-Custom:  v \r\n\r\n").unwrap();
+        let (head, framing) =
+            parse_text("GET /a?b=%20 HTTP/1.1\r\nHost: x\r\nx-Custom:  v \r\n\r\n").unwrap();
         assert_eq!((head.method_text(), head.target()), ("GET", b"/a?b=%20".as_slice()));
         let fields: Vec<_> = head.iter().map(|f| (f.name, f.value)).collect();
         assert_eq!(fields, [("Host", b"x".as_slice()), ("x-Custom", b"v")]);
@@ -215,9 +218,13 @@ mod tests {
             " Transfer-Encoding: chunked",
             "Connection: content-length\r\nContent-Length: 3",
         ] {
-            assert!(parse_text(&format!("POST / HTTP/1.1\r\nHost: a\r\n{fields}\r\n\r\n")).is_err(), "{fields}");
+            assert!(
+                parse_text(&format!("POST / HTTP/1.1\r\nHost: a\r\n{fields}\r\n\r\n")).is_err(),
+                "{fields}"
+            );
         }
-        let (_, framing) = parse_text("POST / HTTP/1.1\r\nHost: a\r\nTransfer-encoding: Chunked\r\n\r\n").unwrap();
+        let (_, framing) =
+            parse_text("POST / HTTP/1.1\r\nHost: a\r\nTransfer-encoding: Chunked\r\n\r\n").unwrap();
         assert_eq!(framing.body, Framing::Chunked);
     }
 }

@@ -106,7 +106,11 @@ mod tests {
     fn framing_follows_method_status_and_fields() {
         let cases = [
             ("HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n", Method::Get, Framing::Length(3)),
-            ("HTTP/1.1 200 OK\r\nContent-Length: 3\r\ncontent-length: 3\r\n\r\n", Method::Get, Framing::Length(3)),
+            (
+                "HTTP/1.1 200 OK\r\nContent-Length: 3\r\ncontent-length: 3\r\n\r\n",
+                Method::Get,
+                Framing::Length(3),
+            ),
             ("HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n", Method::Head, Framing::Empty),
             ("HTTP/1.1 304 NM\r\nContent-Length: 3\r\n\r\n", Method::Get, Framing::Empty),
             ("HTTP/1.1 200\r\nTransfer-Encoding: chunked\r\n\r\n", Method::Get, Framing::Chunked),

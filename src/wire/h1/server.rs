@@ -175,8 +175,9 @@ impl ServerConnection {
 
     /// Empty lines before a request are passed over (RFC 9112 section 2.2); they count against the head's limit.
     fn skip_empty_lines(&mut self) {
-        while self.scanned == 0 && self.inbound.bytes().starts_with(b"\r\n") {
+        while self.inbound.bytes().starts_with(b"\r\n") {
             self.inbound.consume(2);
+            self.scanned = 0;
         }
     }
 
