@@ -16,6 +16,10 @@ use tokio_rustls::{client, server};
 
 /// TCP or a unix socket, with or without TLS.
 #[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "most connections to servers are plain; a box for each costs more"
+)]
 pub enum Stream {
     Plain(Transport),
     /// TLS to a client.
