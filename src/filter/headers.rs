@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::CompileProblem;
 use crate::wire::head::{Head, Known};
+use crate::wire::token::is_token;
 
 /// Edits of both directions.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
@@ -140,11 +141,10 @@ fn check_editable(direction: Direction, name: &str) -> Result<(), String> {
 
 /// A token (RFC 9110 section 5.6.2).
 pub(crate) fn check_name(name: &str) -> Result<(), String> {
-    let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
-    if name.is_empty() || !name.bytes().all(is_token) {
-        return Err(format!("`{}` is not the name of a header field", name.escape_default()));
+    if is_token(name.as_bytes()) {
+        return Ok(());
     }
-    Ok(())
+    Err(format!("`{}` is not the name of a header field", name.escape_default()))
 }
 
 #[cfg(test)]

@@ -23,13 +23,21 @@ pub enum Standing {
     Any,
 }
 
+/// What a server counts as that no check has reached yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unknown {
+    /// Nothing checks this pool.
+    Up,
+    /// The first check will tell.
+    Down,
+}
+
 /// What a request may be given, of one tier of servers.
 #[derive(Clone, Copy, Debug)]
 pub struct Choice<'a> {
     pub servers: &'a [Arc<Server>],
     pub standing: Standing,
-    /// An active check decides, so a server that it has not reached yet is not picked.
-    pub checked: bool,
+    pub unknown: Unknown,
     /// Ids of servers that this exchange has failed on.
     pub tried: &'a [u64],
     /// What the request hashes to, for `consistent_hash`.
@@ -48,7 +56,7 @@ impl Choice<'_> {
     /// Whether this server is up, in standing, takes new work and was not tried, full or not.
     pub fn is_usable(&self, index: usize) -> bool {
         let Some(server) = self.servers.get(index) else { return false };
-        is_up(&server.state, self.checked)
+        is_up(&server.state, self.unknown)
             && !server.state.draining.load(Relaxed)
             && (self.standing == Standing::Any || !is_ejected(&server.state))
             && !self.tried.contains(&server.id)
@@ -97,12 +105,12 @@ pub fn weight_of(servers: &[Arc<Server>], index: usize) -> u32 {
     servers.get(index).map_or(1, |server| server.spec.weight.max(1))
 }
 
-/// The active check's word; without a check every server is taken to be up.
-pub fn is_up(state: &State, checked: bool) -> bool {
+/// The active check's word.
+pub fn is_up(state: &State, unknown: Unknown) -> bool {
     match state.health() {
         Health::Up => true,
         Health::Down => false,
-        Health::Unknown => !checked,
+        Health::Unknown => unknown == Unknown::Up,
     }
 }
 
@@ -182,7 +190,7 @@ pub mod tests {
         Choice {
             servers,
             standing: Standing::Trusted,
-            checked: false,
+            unknown: Unknown::Up,
             tried: &[],
             hash: None,
             now_ms: 1,
@@ -196,7 +204,7 @@ pub mod tests {
     fn an_unchecked_server_is_picked_only_where_nothing_checks() {
         let servers = servers(&[1]);
         assert!(choice(&servers).is_open(0));
-        let checked = Choice { checked: true, ..choice(&servers) };
+        let checked = Choice { unknown: Unknown::Down, ..choice(&servers) };
         assert!(!checked.is_open(0));
         servers[0].state.record_health(Health::Up, 1);
         assert!(checked.is_open(0));

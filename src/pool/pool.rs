@@ -13,7 +13,7 @@ use arc_swap::{ArcSwap, Guard};
 use parking_lot::Mutex;
 
 use super::budget::RetryBudget;
-use super::choice::{Choice, Standing, UNLIMITED};
+use super::choice::{Choice, Standing, UNLIMITED, Unknown};
 use super::lease::Lease;
 use super::queue::Queue;
 use super::server_set::{Blocked, ServerSet};
@@ -227,7 +227,7 @@ impl Pool {
         Choice {
             servers: &[],
             standing: Standing::Trusted,
-            checked: self.spec.health_check.is_some(),
+            unknown: if self.spec.health_check.is_some() { Unknown::Down } else { Unknown::Up },
             tried: ask.tried,
             hash: ask.hash,
             now_ms: process_ms(ask.now),

@@ -143,7 +143,7 @@ impl Pool {
         let mut line = self.queue.line.lock();
         let set = self.set();
         let choice = self.choice(&Ask::new(now(), 0));
-        if !set.is_first_choice(server, choice.checked) {
+        if !set.is_first_choice(server, choice.unknown) {
             // A backup, or one that only bound sessions may use: who may have it needs the whole comparison.
             self.serve_line(&mut line);
             return self.queue.publish(&line);

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::balance::Balance;
-use super::choice::{Chance, Choice, Standing, claim, is_ejected, is_up};
+use super::choice::{Chance, Choice, Standing, Unknown, claim, is_ejected, is_up};
 use super::spec::Policy;
 use super::sticky::{Sticky, Token};
 use crate::server::Server;
@@ -116,10 +116,10 @@ impl ServerSet {
     }
 
     /// Whether any unbound request that has not tried it may be given this server without comparing it to others.
-    pub fn is_first_choice(&self, server: &Server, checked: bool) -> bool {
+    pub fn is_first_choice(&self, server: &Server, unknown: Unknown) -> bool {
         !server.spec.backup
             && self.by_id.contains_key(&server.id)
-            && is_up(&server.state, checked)
+            && is_up(&server.state, unknown)
             && !is_ejected(&server.state)
             && !server.state.draining.load(Relaxed)
     }
@@ -148,7 +148,7 @@ impl Tier {
 /// A bound session stays while its server drains, and while the check has not reached it yet after a start; it moves
 /// when the server is down, ejected, or has just failed this exchange.
 pub fn is_usable_by_bound(server: &Server, tried: &[u64]) -> bool {
-    is_up(&server.state, false) && !is_ejected(&server.state) && !tried.contains(&server.id)
+    is_up(&server.state, Unknown::Up) && !is_ejected(&server.state) && !tried.contains(&server.id)
 }
 
 #[cfg(test)]
@@ -228,7 +228,7 @@ mod tests {
     #[test]
     fn after_a_start_a_bound_request_does_not_wait_for_the_first_check() {
         let set = set();
-        let checked = Choice { checked: true, ..choice(&[]) };
+        let checked = Choice { unknown: Unknown::Down, ..choice(&[]) };
         assert_eq!(claimed(&set, None, &checked), Err(Blocked::NoServerUp));
         assert_eq!(claimed(&set, Some(set.servers[0].id), &checked), Ok("10.0.0.1:80".into()));
     }

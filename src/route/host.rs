@@ -48,13 +48,12 @@ impl Host {
         if let Some(rest) = text.strip_prefix(b"[") {
             return Self::of_ipv6(rest);
         }
-        let (name, port) = match memchr::memchr(b':', text) {
-            Some(at) => (&text[..at], parse_port(&text[at + 1..])?),
-            None => (text, None),
-        };
+        let end = memchr::memchr(b':', text).unwrap_or(text.len());
+        let (name, port) = text.split_at(end);
         if name.is_empty() {
             return Err(HostError::Empty);
         }
+        let port = parse_port(port.get(1..).unwrap_or_default())?;
         // One trailing dot only says that the name is absolute.
         let name = name.strip_suffix(b".").unwrap_or(name);
         if name.len() > LONGEST_NAME {

@@ -80,7 +80,7 @@ impl Rewrite {
 /// The raw spelling is kept unless it has empty or dot segments: cutting those would leave a path such as `//host/x` or
 /// `/../x` that no match has seen, so the rest of the normal path takes its place, escaped anew.
 pub(super) fn strip<'a>(prefix: &str, raw: &'a [u8]) -> Option<Cow<'a, [u8]>> {
-    let path = NormalPath::of(raw).ok()?;
+    let path = NormalPath::of(raw).ok().filter(|_| raw != b"*")?;
     if path.is_tangled {
         let rest = path.as_str().strip_prefix(prefix)?;
         return (rest.is_empty() || rest.starts_with('/')).then(|| Cow::Owned(escape(rest)));

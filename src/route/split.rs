@@ -53,7 +53,7 @@ mod tests {
         let split = Split::compile([95, 0, 5]).unwrap();
         let mut seen = [0; 3];
         for step in 0..1000_u64 {
-            seen[split.pick(step * (u64::MAX / 1000))] += 1;
+            seen[split.pick(step * (u64::MAX / 1000 + 1))] += 1;
         }
         assert_eq!(seen, [950, 0, 50]);
     }

@@ -591,7 +591,7 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(3000))]
+        #![proptest_config(ProptestConfig::with_cases(1000))]
 
         #[test]
         fn the_table_finds_what_trying_every_route_finds(

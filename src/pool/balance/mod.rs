@@ -25,8 +25,8 @@ pub use random::Random;
 pub use round_robin::RoundRobin;
 
 /// How many open servers an exact comparison looks at: in larger tiers it compares that many neighbours from a random
-/// place on. The least of 512 is within one request of the least of all, at a cost that does not grow with the pool.
-const COMPARED: usize = 512;
+/// place on. The least of 256 is within one request of the least of all, at a cost that does not grow with the pool.
+const COMPARED: usize = 256;
 
 /// An algorithm, compiled for one tier of servers.
 #[derive(Debug)]

@@ -1,4 +1,4 @@
-//! At random, by weight.
+//! At random, by weight, in constant time; what is in flight does not matter.
 
 use std::sync::Arc;
 
