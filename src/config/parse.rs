@@ -43,7 +43,7 @@ pub(super) fn parse(tree: &mut Tree, file: u32, around: &mut Surroundings<'_>) -
             Err(error) => Err(builder.not_yaml(&error)),
         };
         if let Err(problem) = step {
-            builder.around.problems.push(problem);
+            builder.around.problems.push(*problem);
             return None;
         }
         if builder.around.problems.len() >= MOST_PROBLEMS {
@@ -77,9 +77,15 @@ struct Builder<'a, 'b> {
 struct Open {
     place: Place,
     anchor: usize,
-    /// Why it is of no use, if so.
-    broken: bool,
+    soundness: Soundness,
     content: Content,
+}
+
+/// Whether a problem was reported for a node.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Soundness {
+    Sound,
+    Broken,
 }
 
 enum Content {
@@ -96,34 +102,35 @@ enum Key {
 }
 
 impl Builder<'_, '_> {
-    fn step(&mut self, event: Event<'_>, span: &Span) -> Result<(), Problem> {
+    fn step(&mut self, event: Event<'_>, span: &Span) -> Result<(), Box<Problem>> {
         let place = self.place(span);
         match event {
             Event::DocumentStart(..) if self.root.is_some() => {
-                return Err(Problem::error(self.tree.spot(place), "a second document begins here")
-                    .help("a config is one document; put the rest into a file of its own and `include` it"));
+                let problem = Problem::error(self.tree.spot(place), "a second document begins here");
+                let help = "a config is one document; put the rest into a file of its own and `include` it";
+                return Err(Box::new(problem.help(help)));
             }
             Event::Alias(anchor) => self.alias(anchor, place),
             Event::UnresolvedAlias(name) => self.unknown_alias(&name, place),
             Event::Scalar(text, style, anchor, tag) => {
                 let plain = style == ScalarStyle::Plain && tag.is_none();
                 let kind = if plain { Kind::Plain } else { Kind::Quoted };
-                let broken = tag.is_some_and(|tag| self.refuse_tag(&tag, &["str", ""], place));
+                let soundness = self.check_tag(tag.as_deref(), &["str", ""], place);
                 self.scalar(
                     Scalar { text: text.into_owned(), kind, origin: Origin::Written },
                     place,
                     anchor,
-                    broken,
+                    soundness,
                 );
             }
             Event::SequenceStart(_, anchor, tag) => {
-                let broken = tag.is_some_and(|tag| self.refuse_tag(&tag, &["seq"], place));
-                self.begin(place, anchor, broken, Content::List(Vec::new()));
+                let soundness = self.check_tag(tag.as_deref(), &["seq"], place);
+                self.begin(place, anchor, soundness, Content::List(Vec::new()));
             }
             Event::MappingStart(_, anchor, tag) => {
-                let broken = tag.is_some_and(|tag| self.refuse_tag(&tag, &["map"], place));
+                let soundness = self.check_tag(tag.as_deref(), &["map"], place);
                 let content = Content::Map { entries: Vec::new(), seen: HashMap::new(), key: Key::Wanted };
-                self.begin(place, anchor, broken, content);
+                self.begin(place, anchor, soundness, content);
             }
             Event::SequenceEnd | Event::MappingEnd => return self.end(),
             _ => {}
@@ -149,24 +156,22 @@ impl Builder<'_, '_> {
         id
     }
 
-    /// Whether a tag is one that says nothing new; any other is a problem.
-    fn refuse_tag(&mut self, tag: &granit::Tag, fine: &[&str], place: Place) -> bool {
-        let known = tag.core_suffix().is_some_and(|suffix| fine.contains(&suffix));
-        if !known {
-            self.report(
-                place,
-                format!("the tag {} means nothing here", quoted(&tag.original())),
-                "take it out",
-            );
+    /// A tag that says nothing new is sound; any other is a problem.
+    fn check_tag(&mut self, tag: Option<&granit::Tag>, fine: &[&str], place: Place) -> Soundness {
+        let Some(tag) = tag else { return Soundness::Sound };
+        if tag.core_suffix().is_some_and(|suffix| fine.contains(&suffix)) {
+            return Soundness::Sound;
         }
-        !known
+        let message = format!("the tag {} means nothing here", quoted(&tag.original()));
+        self.report(place, message, "take it out");
+        Soundness::Broken
     }
 
     fn wants_key(&self) -> bool {
         matches!(self.open.last(), Some(Open { content: Content::Map { key: Key::Wanted, .. }, .. }))
     }
 
-    fn scalar(&mut self, scalar: Scalar, place: Place, anchor: usize, broken: bool) {
+    fn scalar(&mut self, scalar: Scalar, place: Place, anchor: usize, soundness: Soundness) {
         if self.wants_key() {
             let id = self.tree.add(place, Value::Scalar(scalar));
             self.key(id);
@@ -176,7 +181,7 @@ impl Builder<'_, '_> {
         }
         let (scalar, wrong) = self.interpolated(scalar, place);
         let id = self.tree.add(place, Value::Scalar(scalar));
-        if broken || wrong {
+        if soundness == Soundness::Broken || wrong == Soundness::Broken {
             self.around.broken.poison(id);
         }
         self.anchors.insert(anchor, Some(id));
@@ -184,12 +189,12 @@ impl Builder<'_, '_> {
     }
 
     /// The scalar with its `${...}` followed, and whether one of them could not be.
-    fn interpolated(&mut self, scalar: Scalar, place: Place) -> (Scalar, bool) {
+    fn interpolated(&mut self, scalar: Scalar, place: Place) -> (Scalar, Soundness) {
         if !scalar.text.contains('$') {
-            return (scalar, false);
+            return (scalar, Soundness::Sound);
         }
         let result = interpolate(&scalar.text, self.around.lookup);
-        let wrong = !result.wrongs.is_empty();
+        let soundness = if result.wrongs.is_empty() { Soundness::Sound } else { Soundness::Broken };
         for found in result.wrongs {
             // Escapes and line folding can hide the reference; then the whole value is pointed at.
             let source = self.text.get(place.start..place.end).unwrap_or("");
@@ -205,7 +210,7 @@ impl Builder<'_, '_> {
             (true, false) => Origin::Written,
         };
         self.around.from_env.extend(result.from_env);
-        (Scalar { text: result.text, origin, ..scalar }, wrong)
+        (Scalar { text: result.text, origin, ..scalar }, soundness)
     }
 
     fn key(&mut self, id: NodeId) {
@@ -283,14 +288,14 @@ impl Builder<'_, '_> {
         }
     }
 
-    fn begin(&mut self, place: Place, anchor: usize, broken: bool, content: Content) {
+    fn begin(&mut self, place: Place, anchor: usize, soundness: Soundness, content: Content) {
         self.anchors.insert(anchor, None);
         let place = Place { end: place.start + 1, ..place };
-        self.open.push(Open { place, anchor, broken, content });
+        self.open.push(Open { place, anchor, soundness, content });
     }
 
-    fn end(&mut self) -> Result<(), Problem> {
-        let Some(Open { mut place, anchor, broken, content }) = self.open.pop() else { return Ok(()) };
+    fn end(&mut self) -> Result<(), Box<Problem>> {
+        let Some(Open { mut place, anchor, soundness, content }) = self.open.pop() else { return Ok(()) };
         let value = match content {
             Content::List(items) => Value::List(items),
             Content::Map { entries, .. } => {
@@ -309,12 +314,11 @@ impl Builder<'_, '_> {
             return Err(self.too_deep(place));
         }
         if node.weight > MOST_VALUES {
-            return Err(Problem::error(
-                self.tree.spot(place),
-                format!("this grows to more than {MOST_VALUES} values when its aliases are followed"),
-            ));
+            let message =
+                format!("this grows to more than {MOST_VALUES} values when its aliases are followed");
+            return Err(Box::new(Problem::error(self.tree.spot(place), message)));
         }
-        if broken {
+        if soundness == Soundness::Broken {
             self.around.broken.poison(id);
         }
         self.anchors.insert(anchor, Some(id));
@@ -344,11 +348,12 @@ impl Builder<'_, '_> {
         }
     }
 
-    fn too_deep(&self, place: Place) -> Problem {
-        Problem::error(self.tree.spot(place), format!("values are nested more than {DEEPEST} levels deep"))
+    fn too_deep(&self, place: Place) -> Box<Problem> {
+        let message = format!("values are nested more than {DEEPEST} levels deep");
+        Box::new(Problem::error(self.tree.spot(place), message))
     }
 
-    fn not_yaml(&self, error: &ScanError) -> Problem {
+    fn not_yaml(&self, error: &ScanError) -> Box<Problem> {
         let start = error.marker().byte_offset().unwrap_or(0);
         let place = Place { file: self.file, start, end: start + 1 };
         let spot = self.tree.spot(place);
@@ -371,9 +376,9 @@ impl Builder<'_, '_> {
             _ => None,
         };
         let problem = Problem::error(spot, format!("this is not YAML: {}", error.info()));
-        match help {
+        Box::new(match help {
             Some(help) => problem.help(help),
             None => problem,
-        }
+        })
     }
 }

@@ -25,6 +25,13 @@ documentation there, then run `UPDATE_REFERENCE=1 cargo test --test config refer
   fewest.
 ";
 
+/// Whether a map can do without a key.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Need {
+    Required,
+    Optional,
+}
+
 /// The whole page as Markdown.
 pub fn markdown() -> String {
     let schema = schema_without_variables();
@@ -38,7 +45,7 @@ pub fn markdown() -> String {
         }
         let mut rows = Vec::new();
         if properties(section).is_empty() && below(section).is_none() {
-            rows.push(row(key, section, false));
+            rows.push(row(key, section, Need::Optional, String::new()));
         }
         walk(section, key, &mut rows);
         page.push_str("\n| Key | Takes | Default | Meaning |\n| --- | --- | --- | --- |\n");
@@ -51,7 +58,7 @@ pub fn markdown() -> String {
 fn walk(schema: &Value, path: &str, rows: &mut Vec<String>) {
     for (key, value) in properties(schema) {
         let path = format!("{path}.{key}");
-        rows.push(row(&path, value, is_required(schema, key)));
+        rows.push(row(&path, value, need(schema, key), kind_description(schema, key)));
         walk(value, &path, rows);
     }
     if let Some((step, value)) = below(schema) {
@@ -59,9 +66,9 @@ fn walk(schema: &Value, path: &str, rows: &mut Vec<String>) {
     }
 }
 
-fn row(path: &str, schema: &Value, required: bool) -> String {
+fn row(path: &str, schema: &Value, need: Need, of_kind: String) -> String {
     let default = match schema.get("default") {
-        _ if required => "required".to_owned(),
+        _ if need == Need::Required => "required".to_owned(),
         // The defaults of a map stand at its keys.
         Some(Value::Object(_)) | None => String::new(),
         Some(Value::Array(items)) if items.is_empty() => String::new(),
@@ -69,6 +76,9 @@ fn row(path: &str, schema: &Value, required: bool) -> String {
         Some(value) => format!("`{}`", as_yaml(value)),
     };
     let mut meaning = description(schema);
+    if meaning.is_empty() {
+        meaning = of_kind;
+    }
     let is_told_below =
         |variant: &Value| properties(schema).iter().any(|(_, key)| choices(key).contains(&variant));
     for variant in choices(schema).into_iter().filter(|variant| !is_told_below(variant)) {
@@ -123,15 +133,22 @@ fn alternatives(schema: &Value) -> impl Iterator<Item = &Value> {
 }
 
 /// Whether a map cannot do without a key. Keys of which one is chosen are not required each.
-fn is_required(schema: &Value, key: &str) -> bool {
+fn need(schema: &Value, key: &str) -> Need {
     let is_choice = schema.get("oneOf").is_some() || choices(schema).len() > 1 && one_key_forms(schema) > 1;
     let forms = std::iter::once(schema).chain(choices(schema));
     let mut having = forms.filter(|form| form.pointer(&format!("/properties/{key}")).is_some());
-    !is_choice
-        && having.all(|form| {
-            let required = form.get("required").and_then(Value::as_array);
-            required.is_some_and(|keys| keys.iter().any(|required| required == key))
-        })
+    let in_all = having.all(|form| {
+        let required = form.get("required").and_then(Value::as_array);
+        required.is_some_and(|keys| keys.iter().any(|required| required == key))
+    });
+    if in_all && !is_choice { Need::Required } else { Need::Optional }
+}
+
+/// What is said of a kind that is chosen by a key: it stands at the form, not at the key.
+fn kind_description(schema: &Value, key: &str) -> String {
+    let forms = choices(schema);
+    let form = forms.into_iter().find(|form| form.pointer(&format!("/properties/{key}")).is_some());
+    form.filter(|form| properties(form).len() == 1).map(description).unwrap_or_default()
 }
 
 /// Forms that are maps of one key.

@@ -305,6 +305,11 @@ async fn refuse(
             }
             (Failure::new(Fault::ConnectionLimit, "closed to make room for others"), None)
         }
+        Waited::Late if !begun => {
+            metrics.timeouts.add(ClientTimeout::Head, 1);
+            metrics.silent.add(1);
+            return Next::Close;
+        }
         Waited::Late => {
             metrics.timeouts.add(ClientTimeout::Head, 1);
             let detail = format!("no whole head within {:?}", peer.listener.timeouts.head);
@@ -349,7 +354,7 @@ fn head_fault(error: ParseHeadError) -> Fault {
         ParseHeadError::TargetTooLong => Fault::UriTooLong,
         ParseHeadError::Version => Fault::VersionUnsupported,
         ParseHeadError::Expectation => Fault::ExpectationFailed,
-        ParseHeadError::Connect => Fault::MethodRefused,
+        ParseHeadError::Method => Fault::MethodRefused,
     }
 }
 
@@ -364,7 +369,7 @@ fn malformation(error: ParseHeadError) -> Malformation {
         ParseHeadError::Version => Malformation::Version,
         ParseHeadError::TransferCoding => Malformation::TransferCoding,
         ParseHeadError::Expectation => Malformation::Expectation,
-        ParseHeadError::Connect => Malformation::Method,
+        ParseHeadError::Method => Malformation::Method,
     }
 }
 

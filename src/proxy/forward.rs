@@ -5,7 +5,7 @@
 use std::fmt::Write;
 use std::net::IpAddr;
 
-use crate::wire::head::{Field, Head, Known, Version};
+use crate::wire::head::{Head, Known, Version};
 use crate::wire::token::list;
 
 /// What is known of the client's side when a request is forwarded.
@@ -222,18 +222,6 @@ fn forwarded_for(element: &[u8]) -> Option<IpAddr> {
         let value = value.strip_prefix(b"\"").and_then(|value| value.strip_suffix(b"\"")).unwrap_or(value);
         parse_address(value)
     })
-}
-
-/// Whether a field of a 1xx head may be relayed.
-pub fn is_relayed_informational(field: &Field<'_>) -> bool {
-    !matches!(
-        field.known,
-        Known::Connection
-            | Known::KeepAlive
-            | Known::TransferEncoding
-            | Known::ContentLength
-            | Known::Upgrade
-    )
 }
 
 #[cfg(test)]

@@ -401,12 +401,17 @@ async fn switch(
     server: Upstream,
 ) -> Result<Next, Failure> {
     let asked = request.upgrade.as_deref().unwrap_or_default();
+    let is_upgrade = heads
+        .response
+        .all(Known::Connection)
+        .flat_map(list)
+        .any(|option| option.eq_ignore_ascii_case(b"upgrade"));
     let agreed = heads
         .response
         .all(Known::Upgrade)
         .flat_map(list)
         .any(|protocol| protocol.eq_ignore_ascii_case(asked));
-    if !agreed {
+    if !(agreed && is_upgrade) {
         return Err(Failure::new(
             Fault::UpgradeRefused,
             "the server switched to another protocol than was asked for",

@@ -115,18 +115,18 @@ pub fn also_numbers(schema: &mut Schema) {
         serde_json::from_str(text.as_str()?).ok().filter(serde_json::Value::is_number)
     }
     let Some(object) = schema.as_object_mut() else { return };
-    object.remove("type");
+    if let Some(text) = object.remove("const") {
+        object.insert("enum".to_owned(), vec![text].into());
+    }
     if let Some(serde_json::Value::Array(texts)) = object.get_mut("enum") {
         let numbers: Vec<_> = texts.iter().filter_map(number).collect();
         texts.extend(numbers);
+        object.remove("type");
     }
-    if let Some(serde_json::Value::Array(variants)) = object.get_mut("oneOf") {
-        for variant in variants.iter_mut().filter_map(|v| v.as_object_mut()) {
-            variant.remove("type");
-            if let Some(text) = variant.remove("const") {
-                let both: Vec<_> = std::iter::once(text.clone()).chain(number(&text)).collect();
-                variant.insert("enum".to_owned(), both.into());
-            }
+    let variants = object.get_mut("oneOf").and_then(serde_json::Value::as_array_mut).into_iter().flatten();
+    for variant in variants {
+        if let Ok(variant) = variant.try_into() {
+            also_numbers(variant);
         }
     }
 }
@@ -287,5 +287,31 @@ impl<'de, E: Error> Deserializer<'de> for Text<'_, E> {
     serde::forward_to_deserialize_any! {
         bool i8 i16 i32 i64 i128 u128 f32 f64 char str string bytes byte_buf unit unit_struct seq tuple tuple_struct
         map struct identifier ignored_any
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_taken_where_texts_of_them_are() {
+        let mut plain = json_schema!({ "type": "string", "enum": ["1.2", "1.3"] });
+        also_numbers(&mut plain);
+        assert_eq!(plain, json_schema!({ "enum": ["1.2", "1.3", 1.2, 1.3] }));
+        let mut documented = json_schema!({ "oneOf": [
+            { "type": "string", "enum": ["502", "503"] },
+            { "type": "string", "const": "504", "description": "Late." },
+            { "type": "string", "const": "reset" },
+        ]});
+        also_numbers(&mut documented);
+        assert_eq!(
+            documented,
+            json_schema!({ "oneOf": [
+                { "enum": ["502", "503", 502, 503] },
+                { "enum": ["504", 504], "description": "Late." },
+                { "enum": ["reset"] },
+            ]})
+        );
     }
 }
