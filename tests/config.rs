@@ -49,18 +49,38 @@ fn load_files(text: &str) -> (Result<Loaded, Problems>, PathBuf) {
 
 /// What `lintel check` would say, and for a good config its plan.
 fn outcome(text: &str) -> String {
-    let (result, folder) = if text.contains(FILE) { load_files(text) } else { (load(text), "-".into()) };
+    let (result, folder) =
+        if text.contains(FILE) { load_files(text) } else { (load(text), PathBuf::from("/etc/lintel")) };
     let said = match result {
         Err(problems) => render::plain(&problems.0),
         Ok(loaded) => {
             let mut said = render::plain(&loaded.warnings.0);
-            let plan = serde_json::to_string_pretty(&loaded.file).unwrap();
+            let plan =
+                serde_json::to_string_pretty(&written(serde_json::to_value(&loaded.file).unwrap())).unwrap();
             let _ = writeln!(said, "{plan}");
             said
         }
     };
     let folder = folder.display().to_string();
-    said.replace(&format!("{folder}/"), "").replace(&folder, ".")
+    let relative = |line: &str| match line.trim_start().starts_with('"') {
+        // In a plan, absolute paths are the point.
+        true => format!("{}\n", line.replace(&folder, "FOLDER")),
+        false => format!("{}\n", line.replace(&format!("{folder}/"), "")),
+    };
+    said.lines().map(relative).collect()
+}
+
+/// A plan without what it lacks.
+fn written(plan: serde_json::Value) -> serde_json::Value {
+    use serde_json::Value;
+    match plan {
+        Value::Object(fields) => {
+            let fields = fields.into_iter().filter(|(_, value)| !value.is_null());
+            Value::Object(fields.map(|(key, value)| (key, written(value))).collect())
+        }
+        Value::Array(items) => Value::Array(items.into_iter().map(written).collect()),
+        other => other,
+    }
 }
 
 fn yaml_files(folder: &str) -> Vec<PathBuf> {
@@ -184,6 +204,11 @@ fn large_and_deep_texts_are_answered_in_time() {
         format!("include: [{}]", "nothing, ".repeat(50_000)),
         format!("\"{}", "\\x41".repeat(200_000)),
         "&a ".repeat(50_000),
+        format!(
+            "listeners: {{a: {{address: \":1\"}}}}\npools:\n{}routes:\n{}",
+            pools(10_000),
+            routes(10_000)
+        ),
         format!("defaults: {{retries: {{on: [{}]}}}}\npools:\n{}", "502, ".repeat(5_000), pools(5_000)),
     ];
     for text in repeated {
@@ -195,6 +220,82 @@ fn large_and_deep_texts_are_answered_in_time() {
 
 fn pools(count: usize) -> String {
     (0..count).map(|n| format!("  p{n}: {{servers: [\"10.0.0.1:1\"]}}\n")).collect()
+}
+
+fn routes(count: usize) -> String {
+    (0..count).map(|n| format!("  - {{match: {{path: /p{n}}}, to: p{n}, wrong: {n}}}\n")).collect()
+}
+
+/// What the schema says of a value: `None` when it takes it. As much of JSON Schema as ours uses.
+fn refusal(schema: &serde_json::Value, value: &serde_json::Value, at: &str) -> Option<String> {
+    use serde_json::Value;
+    let no = |why: String| Some(format!("{at}: {why}"));
+    if let Some(forms) = schema.get("anyOf").or(schema.get("oneOf")).and_then(Value::as_array) {
+        let refused: Vec<_> = forms.iter().map_while(|form| refusal(form, value, at)).collect();
+        return (refused.len() == forms.len()).then(|| refused.join(" | "));
+    }
+    if schema.get("const").is_some_and(|only| only != value) {
+        return no(format!("{value} is not {}", schema["const"]));
+    }
+    if let Some(Value::Array(values)) = schema.get("enum")
+        && !values.contains(value)
+    {
+        return no(format!("{value} is not one of {values:?}"));
+    }
+    let kind = match value {
+        Value::String(_) => "string",
+        Value::Number(_) => "integer",
+        Value::Bool(_) => "boolean",
+        Value::Array(_) => "array",
+        Value::Object(_) => "object",
+        Value::Null => "null",
+    };
+    if schema.get("type").is_some_and(|wanted| wanted != kind) {
+        return no(format!("{value} is not of type {}", schema["type"]));
+    }
+    if let (Some(Value::String(pattern)), Value::String(text)) = (schema.get("pattern"), value)
+        && !regex::Regex::new(pattern).unwrap().is_match(text)
+    {
+        return no(format!("{text} does not match {pattern}"));
+    }
+    match value {
+        Value::Array(items) => {
+            items.iter().find_map(|item| refusal(schema.get("items")?, item, &format!("{at}[]")))
+        }
+        Value::Object(fields) => {
+            let missing = schema.get("required").and_then(Value::as_array).into_iter().flatten();
+            let missing = missing.filter_map(Value::as_str).find(|key| !fields.contains_key(*key));
+            missing.map(|key| format!("{at}: `{key}` is missing")).or_else(|| {
+                fields.iter().find_map(|(key, value)| {
+                    let known = schema.get("properties").and_then(|known| known.get(key));
+                    match known.or(schema.get("additionalProperties")) {
+                        Some(Value::Bool(false)) => Some(format!("{at}: unknown key `{key}`")),
+                        Some(schema) => refusal(schema, value, &format!("{at}.{key}")),
+                        None => None,
+                    }
+                })
+            })
+        }
+        _ => None,
+    }
+}
+
+#[test]
+fn the_schema_takes_what_lintel_takes_in_all_its_forms() {
+    let schema = serde_json::to_value(config::schema()).unwrap();
+    let golden = yaml_files("tests/config");
+    let good = golden.iter().filter(|path| path.file_name().unwrap().to_string_lossy().starts_with("good-"));
+    for path in good.chain(&yaml_files("conf")) {
+        let text = std::fs::read_to_string(path).unwrap();
+        let yaml = text.split(RULER).next().unwrap().split(FILE).next().unwrap();
+        let value: serde_json::Value = serde_saphyr::from_str(yaml).unwrap();
+        assert_eq!(refusal(&schema, &value, ""), None, "{}", path.display());
+    }
+    let bad =
+        serde_json::json!({ "listeners": { "http": { "address": ":80", "limits": { "hed": "1KiB" } } } });
+    assert_eq!(refusal(&schema, &bad, "").as_deref(), Some(".listeners.http.limits: unknown key `hed`"));
+    let bad = serde_json::json!({ "listeners": {}, "defaults": { "health_check": 5 } });
+    assert!(refusal(&schema, &bad, "").is_some());
 }
 
 /// Pieces that configs are made of, for texts that come close to one.
@@ -303,4 +404,60 @@ proptest! {
             prop_assert!(!problems.to_string().contains("hunter2"), "{problems}");
         }
     }
+}
+
+fn lintel(args: &[&str]) -> (Option<i32>, String, String) {
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_lintel"))
+        .args(args)
+        .current_dir(root())
+        .env_remove("LINTEL_LOG")
+        .output()
+        .unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    (output.status.code(), text(output.stdout), text(output.stderr))
+}
+
+#[test]
+fn check_praises_a_good_config_and_exits_with_0() {
+    let (code, answer, errors) = lintel(&["check", "-c", "conf/minimal.yaml"]);
+    assert_eq!((code, errors.as_str()), (Some(0), ""));
+    assert_eq!(answer, "conf/minimal.yaml is good: 1 listener, 1 pool, 2 servers, 1 route\n");
+    let (code, answer, _) = lintel(&["check", "-c", "conf/minimal.yaml", "--json"]);
+    let answer: serde_json::Value = serde_json::from_str(&answer).unwrap();
+    assert_eq!((code, &answer["good"], &answer["counts"]["servers"]), (Some(0), &true.into(), &2.into()));
+}
+
+#[test]
+fn check_shows_all_problems_on_stderr_without_colours_and_exits_with_1() {
+    let (code, answer, errors) = lintel(&["check", "--config", "tests/config/unknown-key.yaml"]);
+    assert_eq!((code, answer.as_str()), (Some(1), ""));
+    assert!(errors.starts_with("tests/config/unknown-key.yaml:2:11: unknown key `adress`\n"), "{errors}");
+    assert!(!errors.contains('\u{1b}'));
+    let (code, answer, _) = lintel(&["check", "-c", "tests/config/unknown-key.yaml", "--json"]);
+    let answer: serde_json::Value = serde_json::from_str(&answer).unwrap();
+    let first = &answer["problems"][0];
+    assert_eq!((code, &answer["good"]), (Some(1), &false.into()));
+    assert_eq!((&first["place"]["line"], &first["help"]), (&2.into(), &"did you mean `address`?".into()));
+}
+
+#[test]
+fn a_start_with_a_bad_config_exits_with_1_and_wrong_usage_with_2() {
+    let (code, _, errors) = lintel(&["run", "-c", "tests/config/no-listener.yaml"]);
+    assert_eq!(code, Some(1));
+    assert!(errors.contains("there is no listener"), "{errors}");
+    let (code, _, errors) = lintel(&["run", "-c", "no/such/file.yaml"]);
+    assert_eq!((code, errors.as_str()), (Some(1), "cannot read no/such/file.yaml: there is no such file\n"));
+    assert_eq!(lintel(&["run", "--wrong"]).0, Some(2));
+    assert_eq!(lintel(&[]).0, Some(2));
+    assert_eq!(lintel(&["--version"]).1, concat!("lintel ", env!("CARGO_PKG_VERSION"), "\n"));
+    assert!(lintel(&["--help"]).1.contains("Exit codes:"));
+}
+
+#[test]
+fn schema_and_completions_are_printed() {
+    let (code, schema, _) = lintel(&["schema"]);
+    let schema: serde_json::Value = serde_json::from_str(&schema).unwrap();
+    assert_eq!((code, schema["type"].as_str()), (Some(0), Some("object")));
+    let (code, script, _) = lintel(&["completions", "bash"]);
+    assert!(code == Some(0) && script.contains("complete"));
 }

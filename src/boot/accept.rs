@@ -14,7 +14,6 @@ use tokio::sync::Notify;
 
 use super::engines::{Order, Seat, serve};
 use crate::listener::{Accepted, Acceptor, Entrance, Pass, Share};
-use crate::observe::metrics::CloseReason;
 use crate::proxy::connection;
 use crate::proxy::engine::Engine;
 use crate::server::process_ms;
@@ -70,7 +69,7 @@ pub async fn run(engine: Rc<Engine>, seat: Rc<Seat>, emptied: Rc<Notify>, gatewa
                 place(&engine, &seat, &emptied, incoming);
             }
             // Dropping it closes it.
-            Err(_) => listener.metrics.closed.add(CloseReason::Limit, 1),
+            Err(_) => connection::refuse_newcomer(&engine, &listener, accepted.peer),
         }
     };
     let mut drained = pin!(engine.drained());

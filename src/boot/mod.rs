@@ -65,7 +65,7 @@ pub fn run(loaded: Loaded) -> anyhow::Result<()> {
     };
     let control = control_runtime()?;
     let process = Arc::new(Process::new());
-    let gate = Gate::new(fd_limit::default_connections(open_files));
+    let gate = Gate::new(most_connections(&snapshot, open_files));
     let live: Arc<Live> = Arc::new(Live::from(Arc::new(snapshot)));
     let outcome = control.block_on(async {
         let (readiness, watched) = watch::channel(Readiness::Starting("first checks and look-ups".into()));
@@ -194,6 +194,22 @@ fn open_doors(file: &File, directories: &Directories) -> anyhow::Result<Vec<(&'s
         Err(error) => tracing::warn!("no control interface: {error}"),
     }
     Ok(doors)
+}
+
+/// Connections at once over all listeners: what the listeners ask for, as far as there are files for it.
+fn most_connections(snapshot: &Snapshot, open_files: u64) -> u32 {
+    let written = snapshot.listeners.iter().filter_map(|listener| listener.spec.limits.connections);
+    let asked = written.fold(0u32, u32::saturating_add).max(fd_limit::default_connections(open_files));
+    let possible = u32::try_from(open_files / 10 * 9).unwrap_or(u32::MAX).max(1);
+    if asked > possible {
+        tracing::warn!(
+            asked,
+            possible,
+            open_files,
+            "limits.connections is more than the open-files limit has room for"
+        );
+    }
+    asked.min(possible)
 }
 
 fn control_runtime() -> anyhow::Result<tokio::runtime::Runtime> {

@@ -12,7 +12,7 @@ use serde::de::{DeserializeSeed, Deserializer, EnumAccess, MapAccess, SeqAccess,
 use serde::forward_to_deserialize_any;
 
 use super::read::{Broken, Why, Wrong};
-use super::tree::{Entry, Kind, NodeId, Scalar, Tree, Value};
+use super::tree::{Entry, Kind, NodeId, Origin, Scalar, Tree, Value};
 use crate::units::form;
 
 /// Reads one node.
@@ -63,7 +63,7 @@ impl<'a> NodeReader<'a> {
         visitor: V,
         visit: impl FnOnce(V) -> Result<V::Value, Wrong>,
     ) -> Result<V::Value, Wrong> {
-        if let Value::Scalar(Scalar { from_env: true, .. }) = self.value() {
+        if let Value::Scalar(Scalar { origin: Origin::Environment, .. }) = self.value() {
             let expected = Expecting(&visitor).to_string();
             return visit(visitor).map_err(|wrong| wrong.hiding_value(self.node, &expected).at(self.node));
         }
@@ -149,7 +149,7 @@ macro_rules! numbers {
     ($($method:ident)*) => {$(
         fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Wrong> {
             self.visit(visitor, |visitor| match self.value() {
-                Value::Scalar(Scalar { text, from_env: true, .. }) => match text.parse() {
+                Value::Scalar(Scalar { text, origin, .. }) if *origin != Origin::Written => match text.parse() {
                     Ok(number) => visitor.visit_u64(number),
                     Err(_) => visitor.visit_str(text),
                 },
@@ -170,7 +170,7 @@ impl<'de> Deserializer<'de> for NodeReader<'_> {
 
     fn deserialize_bool<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Wrong> {
         self.visit(visitor, |visitor| match self.value() {
-            Value::Scalar(Scalar { text, from_env: true, .. }) => match text.as_str() {
+            Value::Scalar(Scalar { text, origin, .. }) if *origin != Origin::Written => match text.as_str() {
                 "true" => visitor.visit_bool(true),
                 "false" => visitor.visit_bool(false),
                 _ => visitor.visit_str(text),
@@ -181,6 +181,19 @@ impl<'de> Deserializer<'de> for NodeReader<'_> {
 
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Wrong> {
         visitor.visit_some(self)
+    }
+
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        _: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Wrong> {
+        // A derived visitor would take a list as the fields in their order.
+        if let Value::List(_) = self.value() {
+            return Err(self.mismatch("a list".to_owned(), "a map".to_owned()).at(self.node));
+        }
+        self.deserialize_any(visitor)
     }
 
     fn deserialize_newtype_struct<V: Visitor<'de>>(
@@ -204,7 +217,7 @@ impl<'de> Deserializer<'de> for NodeReader<'_> {
     ) -> Result<V::Value, Wrong> {
         let result = self.visit_enum(variants, visitor);
         match self.value() {
-            Value::Scalar(Scalar { from_env: true, .. }) => {
+            Value::Scalar(Scalar { origin: Origin::Environment, .. }) => {
                 result.map_err(|wrong| wrong.hiding_value(self.node, &one_of(variants)).at(self.node))
             }
             _ => result.map_err(|wrong| wrong.at(self.node)),
@@ -213,13 +226,13 @@ impl<'de> Deserializer<'de> for NodeReader<'_> {
 
     forward_to_deserialize_any! {
         i8 i16 i32 i64 i128 u128 f32 f64 char str string bytes byte_buf unit unit_struct seq tuple tuple_struct map
-        struct identifier ignored_any
+        identifier ignored_any
     }
 }
 
-/// What a scalar is by the core schema; what was quoted or came from the environment is text.
+/// What a scalar is by the core schema; what was quoted or has references is text.
 fn plain(scalar: &Scalar) -> Plain {
-    if scalar.kind == Kind::Quoted || scalar.from_env {
+    if scalar.kind == Kind::Quoted || scalar.origin != Origin::Written {
         return Plain::Text;
     }
     let text = scalar.text.as_str();

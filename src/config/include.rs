@@ -5,8 +5,8 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use super::parse::{Surroundings, parse};
-use super::problem::{Problem, nearest_of, quoted};
-use super::tree::{Entry, NodeId, Scalar, SourceFile, Tree, Value};
+use super::problem::{MOST_PROBLEMS, Problem, nearest_of, quoted};
+use super::tree::{Entry, NodeId, Origin, Scalar, SourceFile, Tree, Value};
 
 /// Bytes of one file.
 const LARGEST_FILE: u64 = 4 * 1024 * 1024;
@@ -53,6 +53,9 @@ pub(super) fn join(tree: &mut Tree, root: NodeId, around: &mut Surroundings<'_>)
     let Some(entry) = tree.entry(root, "include") else { return root };
     let mut roots = Vec::new();
     for pattern in patterns(tree, entry, around) {
+        if around.problems.len() >= MOST_PROBLEMS {
+            break;
+        }
         for path in files(tree, pattern, around) {
             if tree.files.len() > MOST_FILES {
                 let spot = tree.spot(tree.node(pattern).place);
@@ -79,11 +82,11 @@ fn patterns(tree: &Tree, entry: Entry, around: &mut Surroundings<'_>) -> Vec<Nod
         _ => vec![entry.value],
     };
     let mut good = Vec::new();
-    for id in candidates.into_iter().filter(|id| !around.broken.is_poisoned(*id)) {
+    for id in candidates.into_iter().take(MOST_FILES).filter(|id| !around.broken.is_poisoned(*id)) {
         let spot = || tree.spot(tree.node(id).place);
         match &tree.node(id).value {
             // The name of a file is shown with each problem in it; what the environment gives is never shown.
-            Value::Scalar(Scalar { from_env: true, .. }) => around
+            Value::Scalar(Scalar { origin: Origin::Environment, .. }) => around
                 .problems
                 .push(Problem::error(spot(), "`include` takes no variables").help("write the path itself")),
             Value::Scalar(Scalar { text, .. }) if !text.is_empty() => good.push(id),

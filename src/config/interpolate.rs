@@ -6,6 +6,8 @@ pub(super) struct Interpolated {
     pub text: String,
     /// What the environment gave, and as what it was written. Never shown to anybody.
     pub from_env: Vec<EnvValue>,
+    /// Whether a default was taken.
+    pub has_default: bool,
     pub wrongs: Vec<Wrong>,
 }
 
@@ -74,12 +76,18 @@ fn follow<'a>(text: &'a str, lookup: &dyn Fn(&str) -> Option<String>, result: &m
         return rest;
     }
     match (lookup(name), default) {
-        (Some(value), Some(default)) if value.is_empty() => result.text.push_str(default),
+        (Some(value), Some(default)) if value.is_empty() => {
+            result.text.push_str(default);
+            result.has_default = true;
+        }
         (Some(value), _) => {
             result.text.push_str(&value);
             result.from_env.push(EnvValue { value, written: written.to_owned() });
         }
-        (None, Some(default)) => result.text.push_str(default),
+        (None, Some(default)) => {
+            result.text.push_str(default);
+            result.has_default = true;
+        }
         (None, None) => result.wrongs.push(Wrong {
             written: written.to_owned(),
             message: format!("the environment variable `{name}` is not set"),

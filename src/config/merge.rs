@@ -3,7 +3,7 @@
 //! Works on the tree, before values have types, so that every inherited value keeps its place under `defaults`.
 
 use super::read::Broken;
-use super::tree::{Entry, Kind, NodeId, Scalar, Tree, Value};
+use super::tree::{Entry, Kind, NodeId, Origin, Scalar, Tree, Value};
 
 /// Keys whose short form is text, and the key of the object that the text stands for.
 const SHORT_FORMS: [(&str, &str); 2] = [("health_check", "path"), ("balance", "policy")];
@@ -64,12 +64,12 @@ fn merge(tree: &mut Tree, broken: &Broken, inherited: NodeId, own: NodeId) -> No
 fn as_map(tree: &mut Tree, name: &str, value: NodeId, key: NodeId) -> NodeId {
     let Some((_, long)) = SHORT_FORMS.iter().find(|(short, _)| *short == name) else { return value };
     match &tree.node(value).value {
-        Value::Scalar(Scalar { text, from_env: false, .. }) if text != "off" && !text.is_empty() => {}
+        Value::Scalar(Scalar { text, .. }) if text != "off" && !text.is_empty() => {}
         _ => return value,
     }
     let key_place = tree.node(key).place;
     let place = tree.node(value).place;
-    let long = Scalar { text: (*long).to_owned(), kind: Kind::Plain, from_env: false };
+    let long = Scalar { text: (*long).to_owned(), kind: Kind::Plain, origin: Origin::Written };
     let key = tree.add(key_place, Value::Scalar(long));
     tree.add(place, Value::Map(vec![Entry { key, value }]))
 }

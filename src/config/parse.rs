@@ -9,7 +9,7 @@ use serde_saphyr::granit_parser::{self as granit, ErrorKind, Event, Parser, Scal
 use super::interpolate::{EnvValue, interpolate};
 use super::problem::{MOST_PROBLEMS, Problem, quoted};
 use super::read::Broken;
-use super::tree::{Entry, Kind, NodeId, Place, Scalar, Tree, Value};
+use super::tree::{Entry, Kind, NodeId, Origin, Place, Scalar, Tree, Value};
 
 /// Levels of nesting, aliases followed. The deepest key of a config is at level 8.
 const DEEPEST: u32 = 32;
@@ -109,7 +109,12 @@ impl Builder<'_, '_> {
                 let plain = style == ScalarStyle::Plain && tag.is_none();
                 let kind = if plain { Kind::Plain } else { Kind::Quoted };
                 let broken = tag.is_some_and(|tag| self.refuse_tag(&tag, &["str", ""], place));
-                self.scalar(Scalar { text: text.into_owned(), kind, from_env: false }, place, anchor, broken);
+                self.scalar(
+                    Scalar { text: text.into_owned(), kind, origin: Origin::Written },
+                    place,
+                    anchor,
+                    broken,
+                );
             }
             Event::SequenceStart(_, anchor, tag) => {
                 let broken = tag.is_some_and(|tag| self.refuse_tag(&tag, &["seq"], place));
@@ -138,7 +143,7 @@ impl Builder<'_, '_> {
 
     /// A node to stand in for what could not be read.
     fn stand_in(&mut self, place: Place) -> NodeId {
-        let scalar = Scalar { text: String::new(), kind: Kind::Quoted, from_env: false };
+        let scalar = Scalar { text: String::new(), kind: Kind::Quoted, origin: Origin::Written };
         let id = self.tree.add(place, Value::Scalar(scalar));
         self.around.broken.poison(id);
         id
@@ -194,9 +199,13 @@ impl Builder<'_, '_> {
             });
             self.report(exact, found.message, &found.help);
         }
-        let from_env = !result.from_env.is_empty();
+        let origin = match (result.from_env.is_empty(), result.has_default) {
+            (false, _) => Origin::Environment,
+            (true, true) => Origin::Defaults,
+            (true, false) => Origin::Written,
+        };
         self.around.from_env.extend(result.from_env);
-        (Scalar { text: result.text, from_env, ..scalar }, wrong)
+        (Scalar { text: result.text, origin, ..scalar }, wrong)
     }
 
     fn key(&mut self, id: NodeId) {
@@ -210,7 +219,8 @@ impl Builder<'_, '_> {
             );
             self.around.broken.poison(id);
         }
-        let usable = !text.is_empty();
+        // What is not there comes as a null.
+        let usable = !text.is_empty() && place.start < place.end;
         if !usable {
             self.report(place, "there is no key before this `:`", "a value that contains `:` needs quotes");
         }

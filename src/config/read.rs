@@ -58,6 +58,11 @@ impl Broken {
         self.nodes.insert(id);
     }
 
+    /// Whether nothing has been reported.
+    pub fn is_empty(&self) -> bool {
+        self.nodes.is_empty()
+    }
+
     pub fn is_poisoned(&self, id: NodeId) -> bool {
         self.nodes.contains(&id)
     }

@@ -65,10 +65,13 @@ fn row(path: &str, schema: &Value, required: bool) -> String {
         // The defaults of a map stand at its keys.
         Some(Value::Object(_)) | None => String::new(),
         Some(Value::Array(items)) if items.is_empty() => String::new(),
+        Some(Value::String(text)) if text.is_empty() => String::new(),
         Some(value) => format!("`{}`", as_yaml(value)),
     };
     let mut meaning = description(schema);
-    for variant in choices(schema) {
+    let is_told_below =
+        |variant: &Value| properties(schema).iter().any(|(_, key)| choices(key).contains(&variant));
+    for variant in choices(schema).into_iter().filter(|variant| !is_told_below(variant)) {
         let words = description(variant);
         if let Some(value) = variant.get("const").or_else(|| variant.get("enum").and_then(|e| e.get(0)))
             && !words.is_empty()
@@ -83,7 +86,8 @@ fn row(path: &str, schema: &Value, required: bool) -> String {
 /// The keys that a schema names, whatever the form they come in.
 fn properties(schema: &Value) -> Vec<(&str, &Value)> {
     let own = schema.get("properties").and_then(Value::as_object);
-    let of_forms = choices(schema).filter_map(|form| form.get("properties").and_then(Value::as_object));
+    let of_forms =
+        choices(schema).into_iter().filter_map(|form| form.get("properties").and_then(Value::as_object));
     own.into_iter().chain(of_forms).flatten().map(|(key, value)| (key.as_str(), value)).collect()
 }
 
@@ -101,26 +105,40 @@ fn below(schema: &Value) -> Option<(&'static str, &Value)> {
     if has_keys { Some((of(form)?, value)) } else { None }
 }
 
-fn choices(schema: &Value) -> impl Iterator<Item = &Value> {
+/// The forms that a value may have, those of its forms with them.
+fn choices(schema: &Value) -> Vec<&Value> {
+    let mut forms = Vec::new();
+    for form in alternatives(schema) {
+        match alternatives(form).next() {
+            Some(_) => forms.extend(choices(form)),
+            None => forms.push(form),
+        }
+    }
+    forms
+}
+
+fn alternatives(schema: &Value) -> impl Iterator<Item = &Value> {
     let of = |key: &str| schema.get(key).and_then(Value::as_array).into_iter().flatten();
     of("anyOf").chain(of("oneOf"))
 }
 
+/// Whether a map cannot do without a key. Keys of which one is chosen are not required each.
 fn is_required(schema: &Value, key: &str) -> bool {
+    let is_choice = schema.get("oneOf").is_some() || choices(schema).len() > 1 && one_key_forms(schema) > 1;
     let forms = std::iter::once(schema).chain(choices(schema));
-    let mut required = forms.filter(|form| form.pointer(&format!("/properties/{key}")).is_some());
-    required.all(|form| {
-        let required = form.get("required").and_then(Value::as_array);
-        required.is_some_and(|keys| keys.iter().any(|required| required == key)) && !is_variant(form)
-    })
+    let mut having = forms.filter(|form| form.pointer(&format!("/properties/{key}")).is_some());
+    !is_choice
+        && having.all(|form| {
+            let required = form.get("required").and_then(Value::as_array);
+            required.is_some_and(|keys| keys.iter().any(|required| required == key))
+        })
 }
 
-/// A map of exactly one key, which names a kind: none of the kinds is required.
-fn is_variant(form: &Value) -> bool {
-    form.get("properties").and_then(Value::as_object).is_some_and(|keys| keys.len() == 1)
-        && form.get("additionalProperties") == Some(&Value::Bool(false))
-        && form.get("title").is_none()
-        && form.get("description").is_some()
+/// Forms that are maps of one key.
+fn one_key_forms(schema: &Value) -> usize {
+    let one_key =
+        |form: &&Value| form.get("properties").and_then(Value::as_object).is_some_and(|keys| keys.len() == 1);
+    choices(schema).into_iter().filter(one_key).count()
 }
 
 fn description(schema: &Value) -> String {
@@ -134,16 +152,20 @@ fn takes(schema: &Value) -> String {
         return format!("`{}`", as_yaml(value));
     }
     if let Some(Value::Array(values)) = object.get("enum") {
-        let mut words: Vec<_> = values.iter().map(|value| format!("`{}`", as_yaml(value))).collect();
-        words.dedup();
-        return words.join(" or ");
+        return either(values.iter().map(|value| format!("`{}`", as_yaml(value))));
     }
-    let mut forms: Vec<_> = choices(schema).map(takes).filter(|form| !form.is_empty()).collect();
-    if !forms.is_empty() {
-        forms.dedup();
-        return forms.join(" or ");
+    let forms = choices(schema);
+    if forms.is_empty() { of_type(object) } else { either(forms.into_iter().map(takes)) }
+}
+
+fn either(forms: impl Iterator<Item = String>) -> String {
+    let mut different: Vec<String> = Vec::new();
+    for form in forms.filter(|form| !form.is_empty()) {
+        if !different.contains(&form) {
+            different.push(form);
+        }
     }
-    of_type(object)
+    different.join(" or ")
 }
 
 fn of_type(object: &Map<String, Value>) -> String {

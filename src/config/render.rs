@@ -106,7 +106,8 @@ fn excerpt(spot: &Spot) -> (String, usize, usize) {
         line.push('…');
         indent = 1;
     }
-    for (at, char) in spot.text.chars().enumerate().skip(first) {
+    let kept = spot.text.chars().enumerate().map(|(at, char)| (at + spot.skipped, char));
+    for (at, char) in kept.skip_while(|(at, _)| *at < first) {
         if at >= first + WINDOW {
             line.push('…');
             break;

@@ -12,6 +12,7 @@ use crate::units::form::OneOrMany;
 /// For editors and for other programs; `lintel check` says more.
 pub fn schema() -> Schema {
     let mut schema = schema_without_variables();
+    may_inherit(&mut schema);
     AcceptVariables.transform(&mut schema);
     schema.insert("$schema".to_owned(), "https://json-schema.org/draft/2020-12/schema".into());
     schema
@@ -21,11 +22,10 @@ pub fn schema() -> Schema {
 pub(super) fn schema_without_variables() -> Schema {
     let mut schema = schema_of::<File>();
     let mut defaults = schema_of::<pool::Spec>();
-    // A pool may lack nothing but what its defaults cannot give.
-    defaults.remove("required");
     if let Some(Value::Object(properties)) = defaults.get_mut("properties") {
         properties.remove("servers");
     }
+    defaults.remove("required");
     describe(
         &mut defaults,
         "What every pool inherits, key by key; a pool's own value wins, and `off` goes without.",
@@ -45,6 +45,32 @@ pub(super) fn schema_without_variables() -> Schema {
     }
     schema.insert("title".to_owned(), "lintel.yaml".into());
     schema
+}
+
+/// A pool may lack what its defaults give, and they what each pool gives: of their keys only those of `servers` are
+/// required.
+fn may_inherit(schema: &mut Schema) {
+    for key_path in ["/properties/defaults/properties", "/properties/pools/additionalProperties/properties"] {
+        let Some(Value::Object(keys)) = schema.pointer_mut(key_path) else { continue };
+        for (_, schema) in keys.iter_mut().filter(|(key, _)| *key != "servers") {
+            if let Ok(schema) = schema.try_into() {
+                NothingRequired.transform(schema);
+            }
+        }
+    }
+}
+
+struct NothingRequired;
+
+impl Transform for NothingRequired {
+    fn transform(&mut self, schema: &mut Schema) {
+        transform_subschemas(self, schema);
+        // A map of one key says by it which kind it is.
+        let keys = schema.get("properties").and_then(Value::as_object).map_or(0, Map::len);
+        if keys > 1 {
+            schema.remove("required");
+        }
+    }
 }
 
 /// A schema with everything in place: no references to follow.

@@ -5,7 +5,7 @@ use std::path::Path;
 use super::interpolate::EnvValue;
 use super::problem::{Problem, Severity, Spot};
 use super::read::Broken;
-use super::tree::{Entry, Node, NodeId, Scalar, Tree, Value};
+use super::tree::{Entry, Node, NodeId, Origin, Scalar, Tree, Value};
 
 /// Where everything in a config was written.
 #[derive(Clone, Debug)]
@@ -120,7 +120,9 @@ impl Source {
 
     fn at(&self, key_path: &str, severity: Severity, message: &str) -> Problem {
         let message = match &self.tree.node(self.find(key_path).node) {
-            Node { value: Value::Scalar(Scalar { text, from_env: true, .. }), place, .. } => {
+            Node {
+                value: Value::Scalar(Scalar { text, origin: Origin::Environment, .. }), place, ..
+            } => {
                 let file = &self.tree.files[place.file as usize].text;
                 without_value(message, text, file.get(place.start..place.end).unwrap_or("${...}"))
             }
@@ -157,9 +159,13 @@ impl Source {
             Value::Scalar(_) => None,
             Value::List(items) => {
                 let (index, after) = rest.strip_prefix('[')?.split_once(']')?;
+                let index = index.parse().ok()?;
+                if self.broken.is_empty() {
+                    return Some((None, *items.get(index)?, after));
+                }
                 // What could not be read is not counted, as it is not counted in the values that were.
                 let mut good = items.iter().filter(|item| !self.broken.is_poisoned(**item));
-                Some((None, *good.nth(index.parse().ok()?)?, after))
+                Some((None, *good.nth(index)?, after))
             }
             Value::Map(entries) => {
                 let rest = rest.strip_prefix('.').unwrap_or(rest);

@@ -7,6 +7,9 @@ use std::path::PathBuf;
 
 use super::problem::Spot;
 
+/// Characters of a line that a problem keeps on either side of its place. Lines can be as long as a file.
+const AROUND: usize = 200;
+
 /// Names a node of a `Tree`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct NodeId(u32);
@@ -53,8 +56,17 @@ pub(super) struct Entry {
 pub(super) struct Scalar {
     pub text: String,
     pub kind: Kind,
-    /// Whether a part of the text came from the environment: such text is never shown, and has no type of its own.
-    pub from_env: bool,
+    pub origin: Origin,
+}
+
+/// Where the text of a scalar comes from. One with references has no type of its own: it is what is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Origin {
+    Written,
+    /// It has references to variables, and their defaults were taken.
+    Defaults,
+    /// A part of it came from the environment: such text is never shown.
+    Environment,
 }
 
 /// How a scalar was written; only a plain one can be a number, a boolean or nothing.
@@ -174,13 +186,15 @@ impl SourceFile {
         let before = self.text.get(from..start).unwrap_or("").chars().count();
         let end = floor_char(&self.text, place.end).clamp(start, to.max(start));
         let covered = self.text.get(start..end).unwrap_or("").trim_end_matches(['\n', '\r', ' ']);
+        let skipped = before.saturating_sub(AROUND);
         Spot {
             file: self.name.clone(),
             order: (place.file, start),
             line: index + 1,
             column: before + 1,
-            width: covered.chars().count().max(1),
-            text: line.to_owned(),
+            width: covered.chars().take(AROUND).count().max(1),
+            text: line.chars().skip(skipped).take(3 * AROUND).collect(),
+            skipped,
         }
     }
 }

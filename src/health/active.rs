@@ -329,7 +329,9 @@ mod tests {
         let check = check(r#"{ "path": "/", "timeout": "2s" }"#);
         let start = Instant::now();
         let silent = async {
-            tokio::time::sleep(std::time::Duration::from_millis(1500)).await;
+            // On the paused clock, 1.5 s go by.
+            let _ = timeout_at(start + std::time::Duration::from_millis(1500), std::future::pending::<()>())
+                .await;
             let (ours, theirs) = duplex(1024);
             tokio::spawn(async move {
                 let _kept = theirs;

@@ -28,6 +28,7 @@ pub struct AccessLogSpec {
     /// `stdout`, `stderr` or a file, opened anew on SIGUSR1.
     #[serde(deserialize_with = "form::log_path")]
     pub path: PathBuf,
+    /// Form of a line.
     pub format: AccessLogFormat,
     /// False when `access_log: off` was written.
     #[serde(skip)]
@@ -75,6 +76,7 @@ pub enum AccessLogFormat {
 pub struct LogSpec {
     /// The least important lines that are written.
     pub level: LogLevel,
+    /// Form of a line.
     pub format: LogFormat,
 }
 

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::de::value::{MapAccessDeserializer, StrDeserializer};
 use serde::de::{self, Deserializer, MapAccess, Visitor};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 use crate::units::{Duration, Percent, form};
 use crate::{health, server, upstream};
@@ -90,9 +90,21 @@ impl BalanceSpec {
         let policy = Policy::deserialize(StrDeserializer::new(policy))?;
         Ok(Self { policy, key: HashKey::default() })
     }
+
+    fn serialize_shortest<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.key {
+            HashKey::ClientIp => self.policy.serialize(serializer),
+            _ => Self::serialize(self, serializer),
+        }
+    }
 }
 
-form::text_form!(BalanceSpec, "a policy such as `round_robin`, or a map", BalanceSpec::of_policy);
+form::text_form!(
+    BalanceSpec,
+    "a policy such as `round_robin`, or a map",
+    BalanceSpec::of_policy,
+    BalanceSpec::serialize_shortest
+);
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -120,8 +132,11 @@ pub enum HashKey {
     ClientIp,
     /// Path and query as sent.
     Uri,
+    /// The request's header field of this name.
     Header(String),
+    /// The cookie of this name.
     Cookie(String),
+    /// The query parameter of this name.
     Query(String),
 }
 

@@ -15,6 +15,7 @@ use pingora_core::protocols::l4::stream::Stream as Transport;
 use super::engine::{Engine, Heads};
 use super::exchange::{Peer, Start};
 use super::fault::{self, Failure};
+use super::respond::Manner;
 use super::{Next, respond, serve};
 use crate::clock;
 use crate::listener::Pass;
@@ -161,6 +162,11 @@ async fn answer_plain_http(peer: &Peer, transport: Transport) {
     {
         respond::linger(&mut client).await;
     }
+}
+
+/// A reply without a request, after which the connection ends.
+fn goodbye<'a>(peer: &Peer, date: &'a [u8]) -> Manner<'a> {
+    Manner { date, request_id: "", keep_alive: false, write_idle: peer.listener.timeouts.write_idle }
 }
 
 /// What waiting for a request came to.
@@ -331,8 +337,7 @@ async fn refuse(
     if !answers {
         return Next::Close;
     }
-    let write_idle = peer.listener.timeouts.write_idle;
-    match respond::send_reply(client, &reply, &engine.date(), false, write_idle).await {
+    match respond::send_reply(client, &reply, &goodbye(peer, &engine.date())).await {
         Ok(_) => Next::Close,
         Err(_) => Next::Abort,
     }
@@ -364,6 +369,15 @@ fn malformation(error: ParseHeadError) -> Malformation {
         ParseHeadError::Expectation => Malformation::Expectation,
         ParseHeadError::Connect => Malformation::Method,
     }
+}
+
+/// The record of a newcomer for whom there was no room.
+pub fn refuse_newcomer(engine: &Engine, listener: &Arc<Listener>, address: Option<SocketAddr>) {
+    listener.metrics.closed.add(CloseReason::Limit, 1);
+    let peer = Peer { listener: Arc::clone(listener), address, trusted: None, port: 0, session: None };
+    let failure =
+        Failure::new(Fault::ConnectionLimit, "limits.connections is reached, and no connection is silent");
+    record_without_request(engine, &peer, &failure, None, Duration::ZERO);
 }
 
 /// The record of a connection that ended before a complete head.

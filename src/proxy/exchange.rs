@@ -195,7 +195,7 @@ impl<'s> Exchange<'s> {
 
 /// What a tunnel's record is made of, without the snapshot.
 pub struct Kept {
-    listener: Arc<Listener>,
+    pub listener: Arc<Listener>,
     log: Option<Arc<AccessLog>>,
     metrics: RouteMetrics,
     peer: Option<SocketAddr>,

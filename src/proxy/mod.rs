@@ -22,7 +22,7 @@ use std::task::Poll;
 
 use crate::filter::Verdict;
 use crate::observe::Fault;
-use crate::observe::metrics::{ClientTimeout, Malformation};
+use crate::observe::metrics::{ClientTimeout, CloseReason, Malformation};
 use crate::reply::Reply;
 use crate::snapshot::Action;
 use crate::wire::Downstream;
@@ -31,6 +31,7 @@ use engine::{Engine, Heads};
 use exchange::{Exchange, Peer, Start};
 use fault::Failure;
 use relay::Handover;
+use respond::Manner;
 
 /// What becomes of the client's connection after an exchange.
 pub enum Next {
@@ -142,8 +143,13 @@ async fn send(
     let done = client.is_body_done() || rest_taken;
     let keep_alive = client.request.keep_alive && done && !engine.process.is_draining();
     (exchange.answered, exchange.status) = (true, reply.head.status);
-    let write_idle = exchange.peer.listener.timeouts.write_idle;
-    exchange.body_out = respond::send_reply(client, reply, &engine.date(), keep_alive, write_idle).await?;
+    let manner = Manner {
+        date: &engine.date(),
+        request_id: &exchange.request_id,
+        keep_alive,
+        write_idle: exchange.peer.listener.timeouts.write_idle,
+    };
+    exchange.body_out = respond::send_reply(client, reply, &manner).await?;
     Ok(if keep_alive { Next::KeepAlive } else { Next::Close })
 }
 
@@ -156,6 +162,8 @@ fn count_client_fault(exchange: &Exchange<'_>, fault: Fault) {
         Fault::BodyTooLarge => metrics.malformed.add(Malformation::BodyTooLarge, 1),
         Fault::BodyTimeout => metrics.timeouts.add(ClientTimeout::BodyIdle, 1),
         Fault::WriteTimeout => metrics.timeouts.add(ClientTimeout::WriteIdle, 1),
+        Fault::ClientGone => metrics.closed.add(CloseReason::ClientGone, 1),
+        Fault::DrainTimeout => metrics.closed.add(CloseReason::Drain, 1),
         _ => {}
     }
 }

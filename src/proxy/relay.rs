@@ -92,7 +92,8 @@ pub async fn relay(
         match attempt::run(&ask, client, &mut upload, heads).await {
             Ok(answered) => {
                 let status = heads.response.status;
-                observe_answer(&lease, status, answered.latency);
+                let outcome = Outcome::Answered { status, latency: answered.latency };
+                observe_head(&lease, outcome, answered.latency);
                 if !request.repeats_status(status, exchange.attempts, &upload, client, plan) {
                     return finish(engine, exchange, client, heads, &request, lease, answered, upload).await;
                 }
@@ -210,7 +211,8 @@ fn hash(balance: &BalanceSpec, client: Option<IpAddr>, head: &Head) -> Option<u6
 fn allowed_upgrade(head: &Head, allowed: &[String]) -> Option<Vec<u8>> {
     let asked = |protocol: &&[u8]| {
         let is = |name: &str| protocol.eq_ignore_ascii_case(name.as_bytes());
-        is("websocket") || allowed.iter().any(|name| is(name))
+        // A server that went on in HTTP/2 could be sent requests past every rule here.
+        is("websocket") || !is("h2c") && allowed.iter().any(|name| is(name))
     };
     head.all(Known::Upgrade).flat_map(list).find(asked).map(<[u8]>::to_vec)
 }
@@ -331,10 +333,8 @@ async fn finish(
     exchange.answered = true;
     let outcome = download.run(client, &mut server).await;
     exchange.body_out = download.sent.bytes;
-    if let Err(failure) = outcome {
-        observe_cut(&lease, failure.fault);
-        return Err(failure);
-    }
+    observe_body(&lease, exchange.status, answered.latency, outcome.as_ref().err());
+    outcome?;
     if upload.is_complete() && server.is_clean() {
         let life = idle::life(server.response.keep_alive_timeout, plan.server_keep_alive);
         if !life.is_zero() && !engine.process.is_draining() {
@@ -381,7 +381,16 @@ fn write_head(
     if let Some(route) = exchange.route {
         route.filters.edit_response(response);
     }
+    response.set_known(Known::XRequestId, exchange.request_id.as_bytes());
     client.write_head(response, plan);
+}
+
+/// Names the server to a client whose pool is sticky by cookie and that does not name it already.
+fn add_cookie(exchange: &Exchange<'_>, heads: &mut Heads, request: &Request<'_>, lease: &Lease) {
+    let link = if exchange.scheme == "https" { Link::Tls } else { Link::Plain };
+    if let Some(cookie) = request.target.plan.pool.set_cookie(&heads.request, lease.server(), link) {
+        heads.response.add_known(Known::SetCookie, cookie.as_bytes());
+    }
 }
 
 /// Joins client and server after a 101.
@@ -406,9 +415,13 @@ async fn switch(
         ));
     }
     forward::prepare_response(&mut heads.response, false);
+    add_cookie(exchange, heads, request, &lease);
     if let Some(route) = exchange.route {
         route.filters.edit_response(&mut heads.response);
     }
+    heads.response.set_known(Known::XRequestId, exchange.request_id.as_bytes());
+    let latency = exchange.first_byte.unwrap_or_default();
+    observe_body(&lease, 101, latency, None);
     client.write_switch(&heads.response, asked);
     (exchange.status, exchange.answered, exchange.tunnel) = (101, true, true);
     poll_fn(|cx| client.poll_flush(cx)).await.map_err(|error| Failure::new(Fault::ClientGone, error))?;
@@ -431,31 +444,37 @@ impl Handover {
         plan.pool.metrics.tunnels_open.add(1);
         let tunnel = Tunnel::new(client.into_connection(), server.into_connection(), idle, is_websocket);
         let (moved, outcome) = tunnel.run(engine).await;
+        kept.listener.metrics.bytes_in.add(moved.from_client);
+        kept.listener.metrics.bytes_out.add(moved.from_server);
         drop(lease);
         plan.pool.metrics.tunnels_open.sub(1);
         kept.record((moved.from_client, moved.from_server), outcome.err().as_ref());
     }
 }
 
-fn observe_answer(lease: &Lease, status: u16, latency: Duration) {
-    let outcome = Outcome::Answered { status, latency };
+/// A head that is a failure counts at once; one that is not has still to keep its promise.
+fn observe_head(lease: &Lease, outcome: Outcome, latency: Duration) {
     let metrics = &lease.server().metrics;
     metrics.first_byte.observe(latency);
     if outcome.failure().is_some() {
         metrics.failures.add(ServerFailure::Status, 1);
+        lease.observe(outcome, Instant::now());
     }
-    lease.observe(outcome, Instant::now());
 }
 
-/// A response body that its server did not bring to its end.
-fn observe_cut(lease: &Lease, fault: Fault) {
-    let (outcome, failure) = match fault {
-        Fault::ServerBodyTimeout => (Outcome::TimedOut, ServerFailure::Timeout),
-        Fault::ResponseTruncated => (Outcome::Reset, ServerFailure::Reset),
-        Fault::BadResponse => (Outcome::BadResponse, ServerFailure::BadResponse),
-        _ => return,
+/// What the body came to, after a head that was no failure. A client that left says nothing about the server.
+fn observe_body(lease: &Lease, status: u16, latency: Duration, failure: Option<&Failure>) {
+    let answered = Outcome::Answered { status, latency };
+    let (outcome, failure) = match failure.map(|failure| failure.fault) {
+        Some(Fault::ServerBodyTimeout) => (Outcome::TimedOut, Some(ServerFailure::Timeout)),
+        Some(Fault::ResponseTruncated) => (Outcome::Reset, Some(ServerFailure::Reset)),
+        Some(Fault::BadResponse) => (Outcome::BadResponse, Some(ServerFailure::BadResponse)),
+        _ if answered.failure().is_some() => return,
+        _ => (answered, None),
     };
-    lease.server().metrics.failures.add(failure, 1);
+    if let Some(failure) = failure {
+        lease.server().metrics.failures.add(failure, 1);
+    }
     lease.observe(outcome, Instant::now());
 }
 

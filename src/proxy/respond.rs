@@ -44,23 +44,31 @@ pub fn plan(
     }
 }
 
-/// Sends a reply of Lintel's own.
-pub async fn send_reply(
-    client: &mut Downstream,
-    reply: &Reply,
-    date: &[u8],
-    keep_alive: bool,
-    write_idle: Duration,
-) -> Result<u64, Failure> {
+/// How a reply of Lintel's own is sent.
+pub struct Manner<'a> {
+    pub date: &'a [u8],
+    /// Empty when there was no request.
+    pub request_id: &'a str,
+    pub keep_alive: bool,
+    /// For the client to take any byte.
+    pub write_idle: Duration,
+}
+
+/// Sends a reply of Lintel's own; says how many bytes its body had.
+pub async fn send_reply(client: &mut Downstream, reply: &Reply, manner: &Manner<'_>) -> Result<u64, Failure> {
+    let keep_alive = manner.keep_alive;
     let mut head = reply.head.clone();
-    head.set_known(Known::Date, date);
+    head.set_known(Known::Date, manner.date);
+    if !manner.request_id.is_empty() {
+        head.set_known(Known::XRequestId, manner.request_id.as_bytes());
+    }
     let length = reply.body.len() as u64;
     let body = if length == 0 || head.status == 204 { Framing::Empty } else { Framing::Length(length) };
     let named_length = (head.status != 204).then_some(length);
     client.write_head(&head, ResponsePlan { body, keep_alive, named_length });
     let mut sent = 0;
     let mut deadline = Deadline::new();
-    deadline.after(write_idle);
+    deadline.after(manner.write_idle);
     poll_fn(|cx| {
         while sent < reply.body.len() && body != Framing::Empty {
             match client.poll_send(cx, &reply.body[sent..]) {

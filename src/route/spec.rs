@@ -36,7 +36,7 @@ pub struct Spec {
     /// Answers itself.
     #[serde(default)]
     pub respond: Option<RespondSpec>,
-    /// Upgrades that are passed on besides `websocket`, such as `h2c` or `TLS/1.0`. None unless written.
+    /// Upgrades that are passed on besides `websocket`, such as `my-protocol/1`; never `h2c`. None unless written.
     #[serde(default)]
     pub upgrades: Vec<String>,
 }

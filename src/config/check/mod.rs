@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::ops::RangeInclusive;
 
-use super::problem::{Problem, nearest_of, quoted};
+use super::problem::{Problem, nearest, quoted};
 use super::{File, Source};
 
 /// Checks a file whose values have been read; gives errors and warnings.
@@ -39,11 +39,20 @@ impl<'a> Checker<'a> {
         }
     }
 
-    /// The same, where the message itself says what would be right.
+    /// The same for what a part says, where the message itself tells what would be right.
     fn tell(&mut self, key_path: &str, message: &str) {
-        if !self.source.is_in_doubt(key_path) {
-            self.problems.push(self.source.problem_at(key_path, message));
+        if self.source.is_in_doubt(key_path) {
+            return;
         }
+        let below = format!("{key_path}.regex");
+        let is_regex = self.source.names(key_path, "regex");
+        let mut problem = self.source.problem_at(if is_regex { &below } else { key_path }, message);
+        // A word about the key itself begins with the key.
+        let key = message.strip_prefix('`').and_then(|rest| rest.split_once('`')).map(|(key, _)| key);
+        if key.is_some_and(|key| key_path.strip_suffix(key).is_some_and(|before| before.ends_with('.'))) {
+            problem.spot = Some(self.source.key_spot(key_path));
+        }
+        self.problems.push(problem);
     }
 
     fn warning(&mut self, key_path: &str, message: &str, help: &str) {
@@ -76,7 +85,7 @@ impl<'a> Checker<'a> {
     fn range<T: PartialOrd + Display>(&mut self, key_path: &str, value: T, range: RangeInclusive<T>) {
         if !range.contains(&value) {
             let message = format!("expected {} to {}, found `{value}`", range.start(), range.end());
-            self.problem(key_path, message, "choose a value in this range");
+            self.tell(key_path, &message);
         }
     }
 
@@ -88,7 +97,7 @@ impl<'a> Checker<'a> {
         name: &str,
         key_path: &str,
     ) -> bool {
-        if self.source.names(section, name) {
+        if known.contains_key(name) || self.source.names(section, name) {
             return true;
         }
         if self.source.is_in_doubt(&format!("{section}.{name}")) && !self.source.names("", section) {
@@ -97,8 +106,10 @@ impl<'a> Checker<'a> {
         let one = section
             .strip_suffix("ies")
             .map_or_else(|| section.trim_end_matches('s').to_owned(), |s| format!("{s}y"));
-        let help = nearest_of(name, known.keys().map(String::as_str))
-            .unwrap_or(format!("write it under `{section}`"));
+        let help = match nearest(name, known.keys().map(String::as_str)) {
+            Some(nearest) => format!("did you mean `{nearest}`?"),
+            None => format!("write it under `{section}`, or name one that is there"),
+        };
         let message = format!("there is no {one} {}", quoted(name));
         if !self.source.is_in_doubt(key_path) {
             let spot = self.source.name_spot(key_path, name);

@@ -1,6 +1,6 @@
 //! Pools, and what their servers are asked to do.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::{Checker, text};
 use crate::health;
@@ -11,6 +11,9 @@ use crate::wire::token::is_token;
 pub fn check(checker: &mut Checker<'_>) {
     let pools = &checker.file.pools;
     checker.names("pools", pools);
+    let used: HashSet<_> = checker.file.routes.iter().flat_map(|route| route.to.keys()).collect();
+    // With a route in doubt, nobody knows what it uses.
+    let is_known = !checker.source.is_in_doubt("routes");
     for (name, spec) in pools {
         let pool = format!("pools.{name}");
         servers(checker, &pool, spec);
@@ -25,9 +28,7 @@ pub fn check(checker: &mut Checker<'_>) {
             let help = "the name of a cookie has letters, digits, `-`, `_` and `.`";
             checker.text(&format!("{pool}.sticky.cookie"), &cookie.cookie, (!fine).then_some(help));
         }
-        let used = checker.file.routes.iter().any(|route| route.to.contains_key(name));
-        // With a route in doubt, nobody knows.
-        if !used && !checker.source.is_in_doubt("routes") {
+        if is_known && !used.contains(name) {
             checker.warning(&pool, "no route uses this pool", "write a route: `- to: ...`");
         }
     }

@@ -2,7 +2,7 @@
 //!
 //! What one route, rewrite or filter can tell of itself is told by compiling it, so that no rule is written twice.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::super::problem::quoted;
 use super::{Checker, text};
@@ -13,12 +13,13 @@ use crate::wire::token::is_token;
 pub fn check(checker: &mut Checker<'_>) {
     let file = checker.file;
     checker.names("policies", &file.policies);
+    let used: HashSet<_> = file.routes.iter().flat_map(|route| &route.policies).collect();
+    let is_known = !checker.source.is_in_doubt("routes");
     for (name, filters) in &file.policies {
         for problem in Filters::compile(filters).err().into_iter().flatten() {
             checker.tell(&format!("policies.{name}{}", problem.at), &problem.message);
         }
-        let used = file.routes.iter().any(|route| route.policies.contains(name));
-        if !used && !checker.source.is_in_doubt("routes") {
+        if is_known && !used.contains(name) {
             let help = "name it in the `policies` of a route";
             checker.warning(&format!("policies.{name}"), "no route uses this policy", help);
         }

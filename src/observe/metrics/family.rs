@@ -132,6 +132,13 @@ impl Samples<'_> {
         }
     }
 
+    /// Only what happened: for families that would be long lists of zeros.
+    pub fn by_seen<L: Label>(&mut self, counters: &CounterBy<L>) {
+        for label in L::ALL.iter().filter(|label| counters.of(**label).count() > 0) {
+            self.value(&[label.as_str()], counters.of(*label).count() as f64);
+        }
+    }
+
     pub fn histogram(&mut self, histogram: &Histogram) {
         let counts = histogram.cumulative();
         let buckets = BOUNDS_US.iter().zip(counts).map(|(bound_us, count)| {

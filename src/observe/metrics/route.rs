@@ -101,7 +101,7 @@ impl Cells for RouteCells {
             kind: Kind::Counter,
             labels: &["fault"],
             help: "Requests that could not be served as asked, by what went wrong.",
-            read: |cells, samples| samples.by(&cells.faults),
+            read: |cells, samples| samples.by_seen(&cells.faults),
         },
     ];
 }
