@@ -156,10 +156,7 @@ async fn answer_plain_http(peer: &Peer, transport: Transport) {
     let mut client = Downstream::new(Stream::Plain(transport));
     let reply = Reply::text(400, "400 Bad Request\nThis port speaks HTTPS; the request came without TLS.\n");
     let date = httpdate::fmt_http_date(std::time::SystemTime::now());
-    if respond::send_reply(&mut client, &reply, date.as_bytes(), false, peer.listener.timeouts.write_idle)
-        .await
-        .is_ok()
-    {
+    if respond::send_reply(&mut client, &reply, &goodbye(peer, date.as_bytes())).await.is_ok() {
         respond::linger(&mut client).await;
     }
 }

@@ -94,11 +94,11 @@ pub async fn relay(
                 let status = heads.response.status;
                 let outcome = Outcome::Answered { status, latency: answered.latency };
                 observe_head(&lease, outcome, answered.latency);
+                request.tried.push(lease.server().id);
                 if !request.repeats_status(status, exchange.attempts, &upload, client, plan) {
                     return finish(engine, exchange, client, heads, &request, lease, answered, upload).await;
                 }
                 count_retry(target, status_reason(status));
-                request.tried.push(lease.server().id);
             }
             Err(failed) => {
                 observe_failure(&lease, &failed);
@@ -374,10 +374,8 @@ fn write_head(
     if !response.has(Known::Date) {
         response.add_known(Known::Date, &engine.date());
     }
-    let link = if exchange.scheme == "https" { Link::Tls } else { Link::Plain };
-    if let Some(cookie) = request.target.plan.pool.sticky_cookie(&heads.request, lease.server(), link) {
-        response.add_known(Known::SetCookie, cookie.as_bytes());
-    }
+    add_cookie(exchange, heads, request, lease);
+    let response = &mut heads.response;
     if let Some(route) = exchange.route {
         route.filters.edit_response(response);
     }
@@ -388,7 +386,7 @@ fn write_head(
 /// Names the server to a client whose pool is sticky by cookie and that does not name it already.
 fn add_cookie(exchange: &Exchange<'_>, heads: &mut Heads, request: &Request<'_>, lease: &Lease) {
     let link = if exchange.scheme == "https" { Link::Tls } else { Link::Plain };
-    if let Some(cookie) = request.target.plan.pool.set_cookie(&heads.request, lease.server(), link) {
+    if let Some(cookie) = request.target.plan.pool.sticky_cookie(&heads.request, lease.server(), link) {
         heads.response.add_known(Known::SetCookie, cookie.as_bytes());
     }
 }

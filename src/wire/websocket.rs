@@ -107,11 +107,11 @@ mod tests {
                 frame.extend((length as u64).to_be_bytes());
             }
         }
+        // The mask's four bytes come before the payload.
         frame.extend(std::iter::repeat_n(0x81, length + if masked { 4 } else { 0 }));
         frame
     }
 
-    /// The mask's four bytes are part of the header.
     proptest! {
         #[test]
         fn boundaries_are_found_however_frames_are_cut(
