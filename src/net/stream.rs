@@ -8,7 +8,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use pingora_core::protocols::l4::stream::Stream as Transport;
+pub use pingora_core::protocols::l4::stream::Stream as Transport;
 use rustix::net::sockopt::set_socket_linger;
 use rustix::process::{PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -16,6 +16,10 @@ use tokio_rustls::{client, server};
 
 /// TCP or a unix socket, with or without TLS.
 #[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "most connections to servers are plain; a box for each costs more"
+)]
 pub enum Stream {
     Plain(Transport),
     /// TLS to a client.

@@ -5,7 +5,7 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use super::fault::Failure;
-use super::forward::is_relayed_informational;
+use super::forward::prepare_response;
 use super::upload::Upload;
 use crate::net::Deadline;
 use crate::observe::Fault;
@@ -213,7 +213,7 @@ impl Awaiting<'_> {
                 Failure::new(Fault::BadResponse, "the server sends informational heads without end");
             return Err(Failed::new(failure, Kind::Final));
         }
-        response.retain(|field| is_relayed_informational(&field));
+        prepare_response(response, Framing::Empty);
         client.write_informational(response);
         Ok(())
     }

@@ -10,8 +10,6 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use pingora_core::protocols::l4::stream::Stream as Transport;
-
 use super::engine::{Engine, Heads};
 use super::exchange::{Peer, Start};
 use super::fault::{self, Failure};
@@ -20,7 +18,7 @@ use super::{Next, respond, serve};
 use crate::clock;
 use crate::listener::Pass;
 use crate::listener::proxy_protocol::{self, Header, ReadHeaderError};
-use crate::net::{Deadline, Stream};
+use crate::net::{Deadline, Stream, Transport};
 use crate::observe::metrics::{ClientTimeout, CloseReason, Handshake, Malformation, RequestVersion};
 use crate::observe::{Fault, Record};
 use crate::reply::Reply;
@@ -305,6 +303,11 @@ async fn refuse(
             }
             (Failure::new(Fault::ConnectionLimit, "closed to make room for others"), None)
         }
+        Waited::Late if !begun => {
+            metrics.timeouts.add(ClientTimeout::Head, 1);
+            metrics.silent.add(1);
+            return Next::Close;
+        }
         Waited::Late => {
             metrics.timeouts.add(ClientTimeout::Head, 1);
             let detail = format!("no whole head within {:?}", peer.listener.timeouts.head);
@@ -349,7 +352,7 @@ fn head_fault(error: ParseHeadError) -> Fault {
         ParseHeadError::TargetTooLong => Fault::UriTooLong,
         ParseHeadError::Version => Fault::VersionUnsupported,
         ParseHeadError::Expectation => Fault::ExpectationFailed,
-        ParseHeadError::Connect => Fault::MethodRefused,
+        ParseHeadError::Method => Fault::MethodRefused,
     }
 }
 
@@ -364,7 +367,7 @@ fn malformation(error: ParseHeadError) -> Malformation {
         ParseHeadError::Version => Malformation::Version,
         ParseHeadError::TransferCoding => Malformation::TransferCoding,
         ParseHeadError::Expectation => Malformation::Expectation,
-        ParseHeadError::Connect => Malformation::Method,
+        ParseHeadError::Method => Malformation::Method,
     }
 }
 

@@ -62,6 +62,7 @@ pub struct Engine {
     pub process: Arc<Process>,
     live: RefCell<arc_swap::Cache<Arc<Live>, Arc<Snapshot>>>,
     pub idle: Idle,
+    #[expect(clippy::vec_box, reason = "the boxes go to exchanges and come back; their content never moves")]
     heads: RefCell<Vec<Box<Heads>>>,
     random: RefCell<fastrand::Rng>,
     date: Cell<(u64, [u8; 29])>,

@@ -5,7 +5,8 @@
 use std::fmt::Write;
 use std::net::IpAddr;
 
-use crate::wire::head::{Field, Head, Known, Version};
+use crate::wire::body::Framing;
+use crate::wire::head::{Head, Known, Version};
 use crate::wire::token::list;
 
 /// What is known of the client's side when a request is forwarded.
@@ -72,8 +73,8 @@ pub fn prepare_request(request: &Head, outgoing: &mut Head, facts: &Facts<'_>) {
     }
 }
 
-/// Takes what is of one hop out of a response.
-pub fn prepare_response(response: &mut Head, keep_trailer: bool) {
+/// Takes what is of one hop out of a response whose body goes on as `body`.
+pub fn prepare_response(response: &mut Head, body: Framing) {
     if response.has(Known::Connection) {
         let original = response.clone();
         strip_nominated(&original, response);
@@ -88,7 +89,7 @@ pub fn prepare_response(response: &mut Head, keep_trailer: bool) {
         | Known::TransferEncoding
         | Known::ContentLength
         | Known::Upgrade => false,
-        Known::Trailer => keep_trailer,
+        Known::Trailer => body == Framing::Chunked,
         _ => true,
     });
 }
@@ -222,18 +223,6 @@ fn forwarded_for(element: &[u8]) -> Option<IpAddr> {
         let value = value.strip_prefix(b"\"").and_then(|value| value.strip_suffix(b"\"")).unwrap_or(value);
         parse_address(value)
     })
-}
-
-/// Whether a field of a 1xx head may be relayed.
-pub fn is_relayed_informational(field: &Field<'_>) -> bool {
-    !matches!(
-        field.known,
-        Known::Connection
-            | Known::KeepAlive
-            | Known::TransferEncoding
-            | Known::ContentLength
-            | Known::Upgrade
-    )
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 //! ```text
 //! Open --draining: after its own short delay--> Leaving --at a frame boundary--> Closing: Close 1001 to the client
 //! Closing --the client's end, or 5 s--> over        Open --both ended, one failed, silent too long--> over
+//! Open --one side of a WebSocket ended--> Ending --the other's end, or 5 s--> over
 //! ```
 
 use std::future::{Future, poll_fn};
@@ -22,7 +23,7 @@ use crate::observe::Fault;
 use crate::wire::h1::Connection;
 use crate::wire::websocket::{Follower, GOING_AWAY, close_frame};
 
-/// How long a client may take to answer our Close.
+/// How long a client may take to answer our Close, and one side of a WebSocket to end after the other.
 const CLOSING_TIME: Duration = Duration::from_secs(5);
 /// Goodbyes per second when many tunnels end at once, so that their clients do not all come back in one moment.
 const GOODBYES_PER_SECOND: u64 = 400;
@@ -43,6 +44,7 @@ enum Stage {
     Open,
     Leaving,
     Closing,
+    Ending,
 }
 
 /// One end: what was read from it and not yet written to the other.
@@ -85,8 +87,9 @@ impl Side {
 
 impl Tunnel {
     /// Joins two connections; the 101 is with the client already.
-    pub fn new(client: Connection, server: Connection, idle: Duration, is_websocket: bool) -> Self {
+    pub fn new(client: Connection, server: Connection, idle: Duration, protocol: &[u8]) -> Self {
         let (client, server) = (Side::new(client), Side::new(server));
+        let is_websocket = protocol.eq_ignore_ascii_case(b"websocket");
         Self { client, server, idle, is_websocket, stage: Stage::Open }
     }
 
@@ -112,9 +115,14 @@ impl Tunnel {
                     return Poll::Ready(outcome);
                 }
                 let moved = self.client.moved + self.server.moved;
-                if moved != noted && !leaving {
-                    noted = moved;
-                    deadline.after(self.idle);
+                if self.stage == Stage::Open && !leaving {
+                    if self.is_half_over() {
+                        self.stage = Stage::Ending;
+                        deadline.after(CLOSING_TIME);
+                    } else if moved != noted {
+                        noted = moved;
+                        deadline.after(self.idle);
+                    }
                 }
                 ready!(deadline.poll_passed(cx));
                 match self.stage {
@@ -127,7 +135,7 @@ impl Tunnel {
                         let failure = Failure::new(Fault::TunnelIdle, "no byte in either direction");
                         return Poll::Ready(Err(failure));
                     }
-                    Stage::Leaving | Stage::Closing => return Poll::Ready(Ok(())),
+                    Stage::Leaving | Stage::Closing | Stage::Ending => return Poll::Ready(Ok(())),
                 }
             }
         })
@@ -146,9 +154,19 @@ impl Tunnel {
         }
         let over = match self.stage {
             Stage::Closing => self.client.ended || self.server.ended,
-            _ => self.client.is_over() && self.server.is_over(),
+            _ => (self.client.is_over() && self.server.is_over()) || self.has_said_goodbye(),
         };
         if over { Poll::Ready(Ok(())) } else { Poll::Pending }
+    }
+
+    /// One side of a WebSocket has ended; unlike TCP it has no half-closed state (RFC 6455 section 7.1.1).
+    fn is_half_over(&self) -> bool {
+        self.is_websocket && (self.client.is_over() || self.server.is_over())
+    }
+
+    /// Close frames went both ways, and one side has ended: nothing more can come.
+    fn has_said_goodbye(&self) -> bool {
+        self.is_half_over() && self.client.follower.closing && self.server.follower.closing
     }
 
     /// From the server to the client, up to the boundary where the goodbye is put in.

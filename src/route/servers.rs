@@ -145,7 +145,7 @@ fn raw_path() -> impl Strategy<Value = String> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(200_000))]
+    #![proptest_config(ProptestConfig::with_cases(10_000))]
 
     #[test]
     fn every_server_reads_the_path_that_was_routed(routes in routes(), raw in raw_path()) {

@@ -315,7 +315,7 @@ impl First {
             bytes => {
                 let starts =
                     |method: &&[u8]| bytes.iter().zip(method.iter()).all(|(byte, expected)| byte == expected);
-                if METHODS.iter().any(|method| starts(method)) { Self::Http } else { Self::Other }
+                if METHODS.iter().any(starts) { Self::Http } else { Self::Other }
             }
         }
     }

@@ -23,12 +23,11 @@ pub enum ConnectError {
 /// For health checks, which tell a failed handshake by `InvalidData`.
 impl From<ConnectError> for io::Error {
     fn from(error: ConnectError) -> Self {
-        let kind = match error {
-            ConnectError::Refused { .. } => io::ErrorKind::ConnectionRefused,
-            ConnectError::Timeout { .. } => io::ErrorKind::TimedOut,
-            ConnectError::Tls { .. } => io::ErrorKind::InvalidData,
-        };
-        Self::new(kind, error)
+        match error {
+            ConnectError::Refused { reason, .. } => Self::new(io::ErrorKind::ConnectionRefused, reason),
+            ConnectError::Timeout { .. } => Self::new(io::ErrorKind::TimedOut, error),
+            ConnectError::Tls { reason, .. } => Self::new(io::ErrorKind::InvalidData, reason),
+        }
     }
 }
 

@@ -125,15 +125,16 @@ known! {
 
 const LONGEST_KNOWN: usize = 26;
 
+type Names = Vec<(Known, &'static [u8])>;
+
 /// For each length of a name, the known names that long.
-static BY_LENGTH: std::sync::LazyLock<[Vec<(Known, &'static [u8])>; LONGEST_KNOWN + 1]> =
-    std::sync::LazyLock::new(|| {
-        let mut by_length = [const { Vec::new() }; LONGEST_KNOWN + 1];
-        for (known, name) in Known::ALL {
-            by_length[name.len()].push((*known, name.as_bytes()));
-        }
-        by_length
-    });
+static BY_LENGTH: std::sync::LazyLock<[Names; LONGEST_KNOWN + 1]> = std::sync::LazyLock::new(|| {
+    let mut by_length = [const { Vec::new() }; LONGEST_KNOWN + 1];
+    for (known, name) in Known::ALL {
+        by_length[name.len()].push((*known, name.as_bytes()));
+    }
+    by_length
+});
 
 impl Known {
     /// Looks a name up, whatever its case.

@@ -171,6 +171,7 @@ impl Client {
             (Ok(response), Got::Status(status)) => response.status() == status,
             (Ok(response), Got::OneOf(statuses)) => statuses.contains(&response.status()),
             (Ok(response), Got::Unfinished) => response.status() == 502,
+            (Err(why), Got::May(_)) if why.ends_with("after \"\"") => return Ok(None),
             (Err(why), Got::Unfinished) if why.starts_with("the connection ended") => return Ok(None),
             (Ok(response), Got::May(status)) if response.status() != status => {
                 self.waiting = response.clone().into();

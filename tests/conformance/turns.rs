@@ -15,7 +15,17 @@ const A_WHILE: Duration = Duration::from_millis(200);
 
 #[tokio::test]
 async fn a_client_that_expects_100_gets_it_before_it_sends_the_body() {
-    let origin = Origin::named("one");
+    // As Node does.
+    let origin = Origin::scripted(|mut talk| async move {
+        while let Some(head) = talk.head().await {
+            let length = if head.field("expect").is_some() { 3 } else { 0 };
+            if length > 0 {
+                talk.send("HTTP/1.1 100 Continue\r\n\r\n").await;
+            }
+            let body = talk.exactly(length).await;
+            talk.answer(&head, "one", &body).await;
+        }
+    });
     let lintel = Lintel::before(&[&origin], "").await;
     let mut client = Connection::open(lintel.http()).await;
     let head = "POST /echo HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n";
@@ -242,4 +252,60 @@ async fn two_processes_have_different_pseudonyms_that_tell_no_secret() {
     }
     assert_ne!(pseudonyms[0], pseudonyms[1]);
     assert!(pseudonyms.iter().all(|pseudonym| pseudonym.starts_with("lintel-")), "{pseudonyms:?}");
+}
+
+#[tokio::test]
+async fn a_client_that_sends_nothing_more_waits_for_a_slow_response() {
+    let go = Arc::new(Notify::new());
+    let gate = Arc::clone(&go);
+    let origin = Origin::scripted(move |mut talk| {
+        let gate = Arc::clone(&gate);
+        async move {
+            while let Some(request) = talk.request().await {
+                gate.notified().await;
+                talk.answer(&request, "slow", b"slow").await;
+            }
+        }
+    });
+    let lintel = Lintel::before(&[&origin], "").await;
+    let mut client = Connection::open(lintel.http()).await;
+    client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    client.half_close().await;
+    origin.request(0).await;
+    // RFC 9112 section 9.6: a half-close is no sign that the client is gone.
+    assert!(stays_silent(A_WHILE, client.try_response_to("GET")).await, "given up");
+    go.notify_one();
+    assert_eq!(client.response().await.text(), "slow");
+    assert_eq!(client.rest().await, b"");
+}
+
+#[tokio::test]
+async fn hundreds_of_pipelined_requests_are_answered_in_order() {
+    let origin = Origin::scripted(|mut talk| async move {
+        while let Some(request) = talk.request().await {
+            let name = request.target().to_owned();
+            talk.answer(&request, "one", name.as_bytes()).await;
+        }
+    });
+    let lintel = Lintel::before(&[&origin], "").await;
+    let mut client = Connection::open(lintel.http()).await;
+    let requests: String =
+        (0..500).map(|number| format!("GET /{number} HTTP/1.1\r\nHost: a\r\n\r\n")).collect();
+    client.send(requests).await;
+    for number in 0..500 {
+        assert_eq!(client.response().await.text(), format!("/{number}"));
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_resets_during_an_upload_is_a_502_that_the_client_can_read() {
+    let origin = Origin::scripted(|mut talk| async move {
+        talk.head().await;
+        talk.reset();
+    });
+    let lintel = Lintel::before(&[&origin], "").await;
+    let mut client = Connection::open(lintel.http()).await;
+    client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\n").await;
+    client.send(vec![b'x'; 50_000]).await;
+    assert_eq!(client.response_to("POST").await.status(), 502);
 }

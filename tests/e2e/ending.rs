@@ -5,14 +5,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use futures_util::StreamExt;
 use futures_util::future::join_all;
 use rustix::process::Signal;
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 
 use crate::support::lintel::front;
 use crate::support::time::takes;
-use crate::support::websocket::{self, echo, echo_origin, next};
+use crate::support::websocket::{self, echo, echo_origin};
 use crate::support::{Connection, Lintel, Origin, eventually, within};
 
 /// A server whose answers wait for a permit each.
@@ -206,14 +209,21 @@ async fn a_second_signal_ends_it_at_once() {
 }
 
 #[tokio::test]
-async fn websockets_live_on_until_the_drain_timeout() {
+async fn websockets_are_told_to_go_away_at_a_frame_boundary() {
     let origin = echo_origin("one");
-    let lintel = Lintel::start(front(&[&origin], "") + "runtime: { drain_timeout: 2s }\n").await;
+    let lintel = Lintel::start(front(&[&origin], "") + "runtime: { drain_timeout: 20s }\n").await;
     let mut socket = websocket::open(lintel.http(), "/ws").await;
     assert_eq!(echo(&mut socket, "before").await, "before");
+    let began = Instant::now();
     lintel.signal(Signal::TERM);
-    refuses(lintel.http()).await;
-    assert_eq!(echo(&mut socket, "after").await, "after");
-    assert!(within("the end of the socket", next(&mut socket)).await.is_err());
+    let last = within("a last message", socket.next()).await.expect("a message").expect("a whole frame");
+    let Message::Close(Some(frame)) = last else { panic!("{last:?} is no Close") };
+    assert_eq!(frame.code, CloseCode::Away);
+    drop(socket);
     assert_eq!(lintel.ending().await.code, Some(0));
+    assert!(
+        began.elapsed() < Duration::from_secs(15),
+        "nobody waits for the drain timeout: {:?}",
+        began.elapsed()
+    );
 }

@@ -184,7 +184,7 @@ async fn a_target_too_long_is_a_414() {
 async fn a_head_too_large_or_with_too_many_fields_is_a_431() {
     let large = format!("GET / HTTP/1.1\r\nHost: a\r\nX: {}\r\n\r\n", "x".repeat(2048));
     refused(
-        "limits: { head: 2KiB }",
+        "limits: { head: 2KiB, uri: 1KiB }",
         &large,
         431,
         "head_too_large",
@@ -296,6 +296,8 @@ async fn at_the_limit_of_connections_the_longest_silent_makes_room() {
     let lintel = Lintel::start(with_listener(&origin, "limits: { connections: 2 }", "")).await;
     let mut oldest = Connection::open(lintel.http()).await;
     oldest.get("/1").await;
+    // Silence is measured in milliseconds; a scrape takes longer.
+    lintel.metric("lintel_listener_requests_total", &[("listener", "http")], 1.0).await;
     let mut second = Connection::open(lintel.http()).await;
     second.get("/2").await;
     let mut newcomer = Connection::open(lintel.http()).await;

@@ -63,11 +63,12 @@ async fn nothing_that_a_client_sends_breaks_a_line_of_the_log() {
     let origin = Origin::named("one");
     let lintel = Lintel::before(&[&origin], "").await;
     let mut connection = Connection::open(lintel.http()).await;
-    let head = b"GET /\"\\u0000\xff\xfe HTTP/1.1\r\nHost: a\r\nUser-Agent: \"},{\\\"\xff\r\n\r\n";
+    let head = b"GET /caf\xc3\xa9?\xe2\x80\xa8 HTTP/1.1\r\nHost: a\r\nReferer: \\u0000\t\xe2\x80\xa8\r\nUser-Agent: \"},{\\\"\xff\r\n\r\n";
     connection.send(head).await;
-    connection.response().await;
+    assert_eq!(connection.response().await.status(), 200);
     let record = lintel.record(|record| record["method"] == "GET").await;
     assert!(record["user_agent"].as_str().unwrap().starts_with("\"},{\\\""), "{record}");
+    assert_eq!(record["referer"], "\\u0000\t\u{2028}");
     let ending = lintel.stop().await;
     assert_eq!(ending.records.len(), 1);
 }

@@ -28,6 +28,8 @@ async fn messages_of_every_kind_and_size_go_both_ways() {
     let answer = within("a binary echo", socket.next()).await.unwrap().unwrap();
     assert_eq!(answer.into_data().as_ref(), [0, 255, 128]);
     socket.close(None).await.unwrap();
+    assert!(next(&mut socket).await.is_err(), "the server answers the Close");
+    drop(socket);
     let record = lintel.record_of("/ws").await;
     assert_eq!((&record["status"], &record["tunnel"]), (&101.into(), &true.into()));
     assert!(record["bytes_out"].as_u64() > Some(1_000_000), "{record}");
@@ -173,7 +175,9 @@ async fn a_silent_tunnel_is_closed_and_a_talking_one_is_not() {
             answer = echo(&mut talking, "tick") => assert_eq!(answer, "tick"),
         }
     }
-    assert_eq!(echo(&mut talking, "still here").await, "still here");
+    // An echo that was on its way when the other one ended may come first.
+    talking.send(Message::text("still here")).await.unwrap();
+    while next(&mut talking).await.expect("it is open") != "still here" {}
     assert_eq!(lintel.record_of("/silent").await["fault"], "tunnel_idle");
 }
 
@@ -187,4 +191,25 @@ async fn a_websocket_needs_a_place_in_flight() {
     assert_eq!(lintel.record_of("/3").await["fault"], "queue_timeout");
     drop(first);
     eventually("the place is free", async || try_open(lintel.http(), "/4").await.ok()).await;
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_notice_the_end_keeps_no_place() {
+    let origin = Origin::scripted(|mut talk| async move {
+        talk.request().await;
+        talk.send(AGREED).await;
+        talk.send(b"\x88\x02\x03\xe8").await; // Close, and the end
+    });
+    let lintel = Lintel::before(&[&origin], "").await;
+    let mut client = Connection::open(lintel.http()).await;
+    client.send(UPGRADE).await;
+    assert_eq!(client.response().await.status(), 101);
+    // It reads nothing more, and closes nothing.
+    let is_free = async || {
+        let metrics = lintel.metrics().await;
+        (metrics.sum("lintel_server_in_flight", &[]) == 0.0 && lintel.access_log.text().contains("/ws"))
+            .then_some(())
+    };
+    eventually("its place is free", is_free).await;
+    drop(client);
 }

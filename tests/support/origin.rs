@@ -249,6 +249,13 @@ impl Conversation {
         more
     }
 
+    /// Reads exactly so many bytes, less at the end.
+    pub async fn exactly(&mut self, count: usize) -> Vec<u8> {
+        while self.buffer.len() < count && self.read().await {}
+        let count = count.min(self.buffer.len());
+        self.buffer.drain(..count).collect()
+    }
+
     /// Reads and forgets up to `limit` bytes without a record of them; gives the count, 0 at the end.
     pub async fn swallow(&mut self, limit: usize) -> usize {
         if !self.buffer.is_empty() {

@@ -91,10 +91,12 @@ fn dependency_names(manifest: &File) -> Vec<(usize, String)> {
                 header.rsplit_once("dependencies.").map_or((header, None), |(_, n)| (header, Some(n)));
             in_table = name.is_none() && table.ends_with("dependencies");
             names.extend(name.map(|name| (line, name.to_owned())));
-        } else if in_table && let Some((name, _)) = text.split_once(['=', '.', ' ']) {
-            if !name.starts_with('#') && !name.is_empty() {
-                names.push((line, name.to_owned()));
-            }
+        } else if in_table
+            && let Some((name, _)) = text.split_once(['=', '.', ' '])
+            && !name.starts_with('#')
+            && !name.is_empty()
+        {
+            names.push((line, name.to_owned()));
         }
     }
     names

@@ -47,7 +47,8 @@ impl Tree {
             let path = entry.expect("a folder entry is readable").path();
             let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
             if path.is_dir() {
-                if !SKIPPED.contains(&name.as_str()) && !(name.starts_with('.') && name != ".ci") {
+                let hidden = name.starts_with('.') && name != ".ci";
+                if !hidden && !SKIPPED.contains(&name.as_str()) {
                     self.read_folder(root, &path);
                 }
                 continue;

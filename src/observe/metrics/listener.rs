@@ -100,7 +100,7 @@ labels! {
         BodyTooLarge = "body_too_large",
         /// The HTTP version is none that Lintel speaks.
         Version = "version",
-        /// The method is none that Lintel serves (CONNECT).
+        /// The method is none that Lintel serves (CONNECT, TRACE).
         Method = "method",
         /// The transfer coding is not known.
         TransferCoding = "transfer_coding",

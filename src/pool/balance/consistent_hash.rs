@@ -2,7 +2,7 @@
 //!
 //! Point r of a server is XXH64 of its identity with seed r; it has 160 of them per unit of weight. Every process with
 //! the same servers, in whatever order, agrees. A key belongs to the next point on the ring; while that server has more
-//! than 1.25 times its share of what is in flight, or is closed, the walk goes on, so others keep their keys.
+//! than 1.25 times its share of what is in flight (and more than 8), or is closed, the walk goes on, so others keep their keys.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -22,6 +22,10 @@ const MOST_POINTS: u64 = 1 << 20;
 
 /// A server may have this much of its share in flight before its keys go on.
 const BOUND: f64 = 1.25;
+
+/// Requests in flight that never send a key on. At low load a share is less than one request, and the last answer's
+/// request may still be counted when the client asks again.
+const UNBOUND: f64 = 8.0;
 
 /// Points walked for a server within its bound, and for any open one. The chance that 64 are all over it, while it is
 /// true to the servers that are up, is below 1 in a million.
@@ -97,11 +101,11 @@ impl ConsistentHash {
     }
 
     /// What the server would have in flight with this request, against what it may have: its share by weight of all in
-    /// flight, times `BOUND`, rounded up.
+    /// flight, times `BOUND`, rounded up, and always `UNBOUND`.
     fn load_after(&self, choice: &Choice<'_>, index: usize) -> f64 {
         let usable = self.usable_weight.load(Relaxed).max(1) as f64;
         let share = f64::from(weight_of(choice.servers, index)) / usable;
-        let may_have = (BOUND * share * (f64::from(choice.pool_in_flight) + 1.0)).ceil();
+        let may_have = (BOUND * share * (f64::from(choice.pool_in_flight) + 1.0)).ceil().max(UNBOUND);
         (f64::from(choice.in_flight(index)) + 1.0) / may_have
     }
 

@@ -188,7 +188,10 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn decode(coded: &[u8], cuts: &[usize]) -> Result<(Vec<u8>, usize, Option<Box<Head>>), ()> {
+    /// Body, bytes used, trailers.
+    type Decoded = (Vec<u8>, usize, Option<Box<Head>>);
+
+    fn decode(coded: &[u8], cuts: &[usize]) -> Result<Decoded, ()> {
         let (mut decoder, mut trailers, mut body) = (Decoder::default(), None, Vec::new());
         let (mut start, mut end) = (0, 0);
         let mut cuts = cuts.iter();

@@ -42,8 +42,8 @@ pub enum ParseHeadError {
     TransferCoding,
     #[error("expectation is not known")]
     Expectation,
-    #[error("CONNECT is not served here")]
-    Connect,
+    #[error("CONNECT and TRACE are not served here")]
+    Method,
 }
 
 /// Finds the end of a head in `bytes`; `scanned` remembers how far earlier calls came.

@@ -25,6 +25,9 @@ pub fn parse(bytes: &[u8], limits: Limits, head: &mut Head) -> Result<RequestFra
         match request.parse_with_uninit_headers(bytes, room) {
             Ok(httparse::Status::Complete(length)) if length == bytes.len() => {}
             Ok(_) => return Err(ParseHeadError::Malformed("the head ends inside a line")),
+            Err(httparse::Error::Version) if !names_a_version(bytes) => {
+                return Err(ParseHeadError::Malformed("the first line is not method, target and version"));
+            }
             Err(error) => return Err(explain(error)),
         }
         let method = request.method.unwrap_or_default().as_bytes();
@@ -38,16 +41,27 @@ pub fn parse(bytes: &[u8], limits: Limits, head: &mut Head) -> Result<RequestFra
         head.version = if request.version == Some(0) { Version::Http10 } else { Version::Http11 };
         head.set_method(method);
         copy_fields(request.headers, head)?;
+        host_rules(head)?;
         set_target(head, target)
     })?;
-    host_rules(head)?;
     framing(head)
+}
+
+/// Whether the first line is three words of which the last is an HTTP version, if not one that is spoken here.
+fn names_a_version(bytes: &[u8]) -> bool {
+    let line = bytes.split(|byte| *byte == b'\r').next().unwrap_or_default();
+    let mut words = line.split(|byte| *byte == b' ');
+    let version = words.nth(2).unwrap_or_default();
+    let is_version = matches!(version, [b'H', b'T', b'T', b'P', b'/', major, b'.', minor]
+        if major.is_ascii_digit() && minor.is_ascii_digit());
+    is_version && words.next().is_none()
 }
 
 /// Brings the four forms of a target (RFC 9112 section 3.2) to one: path and query, or `*`.
 fn set_target(head: &mut Head, target: &[u8]) -> Result<(), ParseHeadError> {
-    if head.method() == Method::Connect {
-        return Err(ParseHeadError::Connect);
+    // CONNECT asks for a proxy of another kind; TRACE would show the client what only servers may see.
+    if matches!(head.method(), Method::Connect | Method::Trace) {
+        return Err(ParseHeadError::Method);
     }
     if target.iter().any(|byte| *byte <= b' ' || matches!(byte, 0x7f | b'#')) {
         return Err(ParseHeadError::Malformed("the target has a byte that no target has"));
@@ -70,11 +84,10 @@ fn absolute_form(head: &mut Head, target: &[u8]) -> Result<(), ParseHeadError> {
     }
     let authority_end = rest.iter().position(|byte| matches!(byte, b'/' | b'?')).unwrap_or(rest.len());
     let (authority, path) = rest.split_at(authority_end);
-    if authority.is_empty() || authority.contains(&b'@') {
-        return Err(ParseHeadError::Malformed("the target's authority is empty or has user information"));
-    }
-    if head.all(Known::Host).count() > 1 {
-        return Err(ParseHeadError::Malformed("Host stands twice"));
+    if authority.is_empty() || !is_authority(authority) {
+        return Err(ParseHeadError::Malformed(
+            "the target's authority is empty, has user information or is no host",
+        ));
     }
     head.set_known(Known::Host, authority);
     match path {
@@ -85,8 +98,16 @@ fn absolute_form(head: &mut Head, target: &[u8]) -> Result<(), ParseHeadError> {
     Ok(())
 }
 
+/// Bytes that a host and its port are made of (RFC 3986 section 3.2.2); which of them make one is the router's matter.
+fn is_authority(text: &[u8]) -> bool {
+    text.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+;=:[]".contains(byte))
+}
+
 /// Exactly one Host, which only HTTP/1.0 may leave out (RFC 9112 section 3.2).
 fn host_rules(head: &Head) -> Result<(), ParseHeadError> {
+    if !head.all(Known::Host).all(is_authority) {
+        return Err(ParseHeadError::Malformed("Host has a byte that no host has"));
+    }
     match (head.all(Known::Host).count(), head.version) {
         (1, _) | (0, Version::Http10) => Ok(()),
         (0, _) => Err(ParseHeadError::Malformed("Host is missing")),

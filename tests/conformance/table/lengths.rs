@@ -56,6 +56,6 @@ pub fn cases() -> Vec<Case> {
         refused("length-nominated", 400, "POST / HTTP/1.1\r\nHost: a\r\nConnection: content-length\r\nContent-Length: 3\r\n\r\nabc", "RFC 9110 7.6.1: a client must not have framing taken out"),
         case("length-too-short-a-body", "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nabc", "RFC 9112 8: an incomplete request; the client is gone, and 400 is allowed").half_closed().got(&[Got::May(400), Got::Closed]).seen(&[NoWhole]),
         case("length-too-long-a-body", post("Content-Length: 2"), "RFC 9112 6.3: what is beyond the length begins a next request, and `c` is none").half_closed().got(&[Got::Status(200), Got::May(400), Got::Closed]).seen(&[Body("ab"), Lines(&["POST / HTTP/1.1"])]),
-        case("length-hides-a-request", "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 35\r\n\r\nGET /admin HTTP/1.1\r\nHost: a\r\n\r\nabcd", "RFC 9112 6.3: what is inside the length is content").got(&[Got::Status(200), Got::Kept]).seen(&[Body("GET /admin HTTP/1.1\r\nHost: a\r\n\r\nabcd"), Lines(&["POST / HTTP/1.1"])]),
+        case("length-hides-a-request", "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 36\r\n\r\nGET /admin HTTP/1.1\r\nHost: a\r\n\r\nabcd", "RFC 9112 6.3: what is inside the length is content").got(&[Got::Status(200), Got::Kept]).seen(&[Body("GET /admin HTTP/1.1\r\nHost: a\r\n\r\nabcd"), Lines(&["POST / HTTP/1.1"])]),
     ]
 }
