@@ -24,6 +24,7 @@ fn environment(name: &str) -> Option<String> {
         "NUMBER" => Some("7".to_owned()),
         "WORD" => Some("api".to_owned()),
         "EMPTY" => Some(String::new()),
+        "ODD" => Some("`hunter2`\u{1b}[31m \"\n\tü".to_owned()),
         _ => None,
     }
 }
@@ -394,13 +395,15 @@ proptest! {
     }
 
     #[test]
-    fn a_value_of_the_environment_is_never_shown(key in 0usize..200) {
+    fn a_value_of_the_environment_is_never_shown(
+        key in 0usize..200, variable in prop::sample::select(vec!["SECRET", "ODD"]),
+    ) {
         // Each value in turn comes from the environment and does not fit.
         let good = include_str!("../conf/full.yaml").replace("include:", "#");
         let lines: Vec<_> = good.lines().collect();
         let key = key % lines.len();
         let changed: Vec<_> = lines.iter().enumerate().map(|(n, line)| match line.split_once(": ") {
-            Some((name, _)) if n == key => format!("{name}: \"${{SECRET}}\""),
+            Some((name, _)) if n == key => format!("{name}: \"${{{variable}}}\""),
             _ => (*line).to_owned(),
         }).collect();
         if let Err(problems) = load(&changed.join("\n")) {

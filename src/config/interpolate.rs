@@ -12,7 +12,7 @@ pub(super) struct Interpolated {
 }
 
 /// A value of the environment that a config uses.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct EnvValue {
     pub value: String,
     /// `${VAR}` as written.

@@ -29,6 +29,7 @@ pub use source::Source;
 
 use crate::net::Address;
 use crate::pool;
+use interpolate::EnvValue;
 use parse::{MOST_VALUES, Surroundings};
 use read::Broken;
 use tree::{NodeId, SourceFile, Tree, Value};
@@ -66,9 +67,12 @@ pub fn load_text(name: &str, folder: PathBuf, text: String, lookup: Lookup<'_>) 
     let mut around =
         Surroundings { lookup, from_env: Vec::new(), problems: Vec::new(), broken: Broken::default() };
     let root = parse::parse(&mut tree, 0, &mut around).map(|root| assemble(&mut tree, root, &mut around));
-    let Surroundings { from_env, mut problems, mut broken, .. } = around;
+    let Surroundings { mut from_env, mut problems, mut broken, .. } = around;
+    // The longest first: another one may be a part of it.
+    from_env.sort_by(|a, b| b.value.len().cmp(&a.value.len()).then_with(|| a.cmp(b)));
+    from_env.dedup();
     let Some(root) = root else {
-        return Err(Problems::sorted(problems));
+        return Err(told(problems, &from_env));
     };
     let mut file = None;
     if tree.node(root).weight > MOST_VALUES {
@@ -86,16 +90,19 @@ pub fn load_text(name: &str, folder: PathBuf, text: String, lookup: Lookup<'_>) 
         problems.extend::<Vec<_>>(errors);
         warnings = others;
     }
-    for problem in problems.iter_mut().chain(&mut warnings) {
-        problem.message = source.redact(&problem.message);
-        problem.help = problem.help.take().map(|help| source.redact(&help));
-    }
     match file {
         Some(file) if problems.is_empty() => {
-            Ok(Loaded { file, source, warnings: Problems::sorted(warnings) })
+            let warnings = told(warnings, &source.from_env);
+            Ok(Loaded { file, source, warnings })
         }
-        _ => Err(Problems::sorted(problems.into_iter().chain(warnings).collect())),
+        _ => Err(told(problems.into_iter().chain(warnings).collect(), &source.from_env)),
     }
+}
+
+/// Problems as they may be shown, in order.
+fn told(mut problems: Vec<Problem>, from_env: &[EnvValue]) -> Problems {
+    problems.iter_mut().for_each(|problem| source::clean(problem, from_env));
+    Problems::sorted(problems)
 }
 
 /// Joins included files and gives pools what they inherit.

@@ -87,6 +87,7 @@ impl Problems {
             place(a).cmp(&place(b)).then_with(|| a.message.cmp(&b.message))
         });
         problems.dedup();
+        problems.truncate(MOST_PROBLEMS);
         Self(problems)
     }
 }
@@ -125,22 +126,32 @@ pub(super) fn nearest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> O
         .map(|(_, known)| known)
 }
 
-/// Text of the user's as a message may quote it: short, and without control characters.
+/// Text of the user's in a message. It is shortened by `presentable`, once nothing more is to be taken out of it.
 pub(super) fn quoted(text: &str) -> String {
-    const LONGEST: usize = 60;
-    let mut shown = String::from("`");
-    for (count, char) in text.chars().enumerate() {
-        if count == LONGEST {
-            shown.push('…');
-            break;
+    format!("`{text}`")
+}
+
+/// A message as it may be shown: without control characters, what it quotes not too long.
+pub(super) fn presentable(message: &str) -> String {
+    const LONGEST: usize = 80;
+    let mut shown = String::with_capacity(message.len().min(1000));
+    for (index, piece) in message.split('`').enumerate() {
+        if index > 0 {
+            shown.push('`');
         }
-        if is_unprintable(char) {
-            shown.extend(char.escape_default());
-        } else {
-            shown.push(char);
+        let quoted = index % 2 == 1;
+        for (count, char) in piece.chars().enumerate() {
+            if quoted && count == LONGEST {
+                shown.push('…');
+                break;
+            }
+            if is_unprintable(char) {
+                shown.extend(char.escape_default());
+            } else {
+                shown.push(char);
+            }
         }
     }
-    shown.push('`');
     shown
 }
 
@@ -148,4 +159,26 @@ pub(super) fn quoted(text: &str) -> String {
 pub(super) fn is_unprintable(char: char) -> bool {
     char.is_control()
         || matches!(char, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_message_quotes_is_short_and_printable() {
+        assert_eq!(presentable("a `b` c"), "a `b` c");
+        assert_eq!(presentable("`a\u{1b}[31m\n`"), "`a\\u{1b}[31m\\n`");
+        let long = presentable(&format!("no `{}` here", "x".repeat(1000)));
+        assert_eq!(long, format!("no `{}…` here", "x".repeat(80)));
+    }
+
+    #[test]
+    fn a_slip_of_a_finger_is_recognised_and_a_wild_guess_is_not() {
+        let known = ["address", "redirect_to", "tls"];
+        assert_eq!(nearest("adress", known.into_iter()), Some("address"));
+        assert_eq!(nearest("redirect-to", known.into_iter()), Some("redirect_to"));
+        assert_eq!(nearest("whatever", known.into_iter()), None);
+        assert_eq!(nearest(&"a".repeat(100_000), known.into_iter()), None);
+    }
 }

@@ -125,33 +125,44 @@ fn without_null(schema: &mut Map<String, Value>) {
     }
 }
 
-/// `${PORT}` may stand where a number or a quantity is wanted.
+/// `${PORT}` may stand where a number, a quantity or one of a few words is wanted; any text takes it anyway.
 struct AcceptVariables;
 
 impl Transform for AcceptVariables {
     fn transform(&mut self, schema: &mut Schema) {
+        // Words that exclude each other are one form together: a variable would be each of them at once.
+        let mut kinds = schema.remove("oneOf");
         transform_subschemas(self, schema);
+        let mut has_words = false;
+        for kind in kinds.iter_mut().filter_map(Value::as_array_mut).flatten() {
+            let is_word = kind.get("const").is_some() || kind.get("enum").is_some();
+            has_words |= is_word;
+            if let (false, Ok(kind)) = (is_word, kind.try_into()) {
+                self.transform(kind);
+            }
+        }
         let Some(object) = schema.as_object_mut() else { return };
-        let takes_text_only_by_form = match object.get("type").and_then(Value::as_str) {
+        object.extend(kinds.map(|kinds| ("oneOf".to_owned(), kinds)));
+        let is_formed = match object.get("type").and_then(Value::as_str) {
             Some("integer" | "number" | "boolean") => true,
             Some("string") => object.contains_key("pattern"),
             _ => false,
         };
-        if !takes_text_only_by_form {
-            return;
+        if is_formed || has_words || object.contains_key("enum") || object.contains_key("const") {
+            or_variable(object);
         }
-        let mut whole = Map::new();
-        for key in ["description", "default"] {
-            if let Some(value) = object.remove(key) {
-                whole.insert(key.to_owned(), value);
-            }
-        }
-        let variable =
-            json_schema!({ "type": "string", "pattern": "\\$\\{[A-Za-z_][A-Za-z0-9_]*(:-[^}]*)?\\}" });
-        whole.insert(
-            "anyOf".to_owned(),
-            Value::Array(vec![Value::Object(std::mem::take(object)), variable.to_value()]),
-        );
-        *object = whole;
     }
+}
+
+fn or_variable(schema: &mut Map<String, Value>) {
+    let mut whole = Map::new();
+    for key in ["description", "default"] {
+        if let Some(value) = schema.remove(key) {
+            whole.insert(key.to_owned(), value);
+        }
+    }
+    let variable = json_schema!({ "type": "string", "pattern": "\\$\\{[A-Za-z_][A-Za-z0-9_]*(:-[^}]*)?\\}" });
+    let forms = vec![Value::Object(std::mem::take(schema)), variable.to_value()];
+    whole.insert("anyOf".to_owned(), forms.into());
+    *schema = whole;
 }

@@ -3,9 +3,9 @@
 use std::path::Path;
 
 use super::interpolate::EnvValue;
-use super::problem::{Problem, Severity, Spot};
+use super::problem::{Problem, Severity, Spot, presentable};
 use super::read::Broken;
-use super::tree::{Entry, Node, NodeId, Origin, Scalar, Tree, Value};
+use super::tree::{Entry, NodeId, Origin, Scalar, Tree, Value};
 
 /// Where everything in a config was written.
 #[derive(Clone, Debug)]
@@ -102,33 +102,23 @@ impl Source {
         self.broken.missing(node).contains(&next) || self.broken.has_poisoned_entry(&self.tree, node)
     }
 
-    /// Takes values of the environment out of a message. Quoted ones of any length; bare ones unless they are so short that
-    /// they are part of ordinary words. What is said at the very value is taken out by `without_value`.
-    pub(super) fn redact(&self, message: &str) -> String {
-        let mut message = message.to_owned();
-        for EnvValue { value, written } in &self.from_env {
-            if value.is_empty() {
-                continue;
-            }
-            message = message.replace(&format!("`{value}`"), &format!("`{written}`"));
-            if value.len() >= 4 {
-                message = message.replace(value.as_str(), written);
-            }
-        }
-        message
+    /// The text that stands for a value of the environment, if the value at a path has one in it: it may not be shown.
+    pub(super) fn reference(&self, key_path: &str) -> Option<&str> {
+        let node = self.tree.node(self.find(key_path).node);
+        let Value::Scalar(Scalar { origin: Origin::Environment, .. }) = node.value else { return None };
+        let file = &self.tree.files[node.place.file as usize].text;
+        let written = file.get(node.place.start..node.place.end).unwrap_or("${...}");
+        Some(written.trim_matches(['"', '\'']))
     }
 
     fn at(&self, key_path: &str, severity: Severity, message: &str) -> Problem {
-        let message = match &self.tree.node(self.find(key_path).node) {
-            Node {
-                value: Value::Scalar(Scalar { text, origin: Origin::Environment, .. }), place, ..
-            } => {
-                let file = &self.tree.files[place.file as usize].text;
-                without_value(message, text, file.get(place.start..place.end).unwrap_or("${...}"))
-            }
+        let message = match (&self.tree.node(self.find(key_path).node).value, self.reference(key_path)) {
+            (Value::Scalar(Scalar { text, .. }), Some(written)) => without_value(message, text, written),
             _ => message.to_owned(),
         };
-        Problem { severity, ..Problem::error(self.spot(key_path), self.redact(&message)) }
+        let mut problem = Problem { severity, ..Problem::error(self.spot(key_path), message) };
+        clean(&mut problem, &self.from_env);
+        problem
     }
 
     fn has_broken(&self, node: NodeId) -> bool {
@@ -188,11 +178,32 @@ impl Source {
     }
 }
 
+/// Takes values of the environment out of what a problem says, and makes it fit to be shown. Quoted values go at any
+/// length; bare ones unless they are so short that they are part of ordinary words. What is said at the very value has
+/// gone through `without_value` already.
+pub(super) fn clean(problem: &mut Problem, from_env: &[EnvValue]) {
+    let redact = |message: &str| {
+        let mut message = message.to_owned();
+        for EnvValue { value, written } in from_env.iter().filter(|found| !found.value.is_empty()) {
+            message = message.replace(&format!("`{value}`"), &format!("`{written}`"));
+            message = without_long(message, value, written);
+        }
+        presentable(&message)
+    };
+    problem.message = redact(&problem.message);
+    problem.help = problem.help.as_deref().map(redact);
+}
+
 /// A message about a value that came from the environment, with every quoted piece and every word of the value shown as
 /// the value was written.
 fn without_value(message: &str, value: &str, written: &str) -> String {
-    let written = written.trim_matches(['"', '\'']);
-    let hide = |piece: &str| !piece.is_empty() && value.contains(piece) && !written.contains(piece);
+    if value.is_empty() {
+        return message.to_owned();
+    }
+    let message = without_long(message.to_owned(), value, written);
+    let forms = forms(value);
+    let has = |piece: &str| forms.iter().any(|form| form.contains(piece));
+    let hide = |piece: &str| !piece.is_empty() && has(piece) && !written.contains(piece);
     let pieces = message.split('`').enumerate().map(|(index, piece)| {
         if index % 2 == 1 {
             return if hide(piece) { written.to_owned() } else { piece.replace(value, written) };
@@ -206,14 +217,30 @@ fn without_value(message: &str, value: &str, written: &str) -> String {
     pieces.collect::<Vec<String>>().join("`")
 }
 
+/// Replaces a value, unless it is so short that it may be a part of ordinary words.
+fn without_long(message: String, value: &str, written: &str) -> String {
+    if value.len() < 4 {
+        return message;
+    }
+    forms(value).iter().fold(message, |message, form| message.replace(form, written))
+}
+
+/// A text as a message may hold it: parts escape what they quote in one way or another.
+fn forms(value: &str) -> [String; 3] {
+    [value.to_owned(), value.escape_default().to_string(), value.escape_debug().to_string()]
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn a_message_shows_the_reference_and_not_the_value() {
-        let hide = |message: &str| without_value(message, "7", "\"${N}\"");
+        let hide = |message: &str| without_value(message, "7", "${N}");
         assert_eq!(hide("7 is not a status; write `7` or `8`"), "${N} is not a status; write `${N}` or `8`");
+        assert_eq!(without_value("`a\\tb` has", "x a\tb", "${X}"), "`${X}` has");
+        assert_eq!(without_value("``secret`` is odd", "`secret`", "${X}"), "`${X}` is odd");
+        assert_eq!(without_value("nothing", "", "${X}"), "nothing");
         assert_eq!(without_value("`a b` has a space", "x a b", "${X}"), "`${X}` has a space");
     }
 }

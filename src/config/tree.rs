@@ -156,7 +156,8 @@ impl Tree {
             })
         };
         let (weight, depth) = match value {
-            Value::Scalar(_) => (1, 0),
+            // Text counts by its length, so that one long text cannot be used a million times.
+            Value::Scalar(scalar) => (1 + scalar.text.len() as u64 / 64, 0),
             Value::List(items) => below(&mut items.iter().copied()),
             Value::Map(entries) => below(&mut entries.iter().map(|entry| entry.value)),
         };

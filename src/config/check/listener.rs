@@ -43,9 +43,9 @@ pub fn check(checker: &mut Checker<'_>) {
 
 /// An address to listen on has no name to look up.
 fn local(checker: &mut Checker<'_>, key_path: &str, address: &Address) {
-    if let Address::Host { port, .. } = address {
-        let help = format!("write an IP address, such as \"127.0.0.1:{port}\", or \":{port}\" for all");
-        checker.problem(key_path, "a host name cannot be listened on", &help);
+    if let Address::Host { .. } = address {
+        let help = "write an IP address, such as \"127.0.0.1:8080\", or \":8080\" for all";
+        checker.problem(key_path, "a host name cannot be listened on", help);
     }
 }
 
@@ -81,8 +81,8 @@ fn limits(checker: &mut Checker<'_>, name: &str, spec: &Spec) {
     checker.range(&at("headers"), limits.headers, 1..=1000);
     if limits.uri > limits.head {
         let written = checker.source.names(&format!("listeners.{name}.limits"), "uri");
-        let message =
-            format!("`uri` ({}) is more than `head` ({}), of which it is a part", limits.uri, limits.head);
+        let (uri, head) = (checker.shown(&at("uri"), &limits.uri), checker.shown(&at("head"), &limits.head));
+        let message = format!("`uri` ({uri}) is more than `head` ({head}), of which it is a part");
         checker.problem(&at(if written { "uri" } else { "head" }), message, "raise `head`, or lower `uri`");
     } else if limits.uri.count() < 64 {
         checker.problem(&at("uri"), "no URI fits in less than 64B", "raise it");
@@ -96,8 +96,8 @@ fn others(checker: &mut Checker<'_>) {
         if let Address::Inet(address) = address
             && !address.ip().is_loopback()
         {
-            let help = format!("write \"127.0.0.1:{0}\" or \"[::1]:{0}\"", address.port());
-            checker.problem("admin.address", "the control interface listens on loopback only", &help);
+            let help = "write 127.0.0.1 or [::1] before the port";
+            checker.problem("admin.address", "the control interface listens on loopback only", help);
         }
     }
     if let Some(metrics) = &checker.file.observability.metrics {
@@ -128,7 +128,7 @@ fn clashes(checker: &mut Checker<'_>) {
         };
         let earlier = by_port.entry(group).or_default();
         if let Some(first) = earlier.iter().find(|first| overlap(all[**first].1, address)) {
-            let message = format!("`{address}` is listened on already");
+            let message = format!("`{}` is listened on already", checker.shown(key_path, address));
             checker.clash(key_path, message, "choose another port", &all[*first].0, "listens there");
         }
         earlier.push(index);

@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::ops::RangeInclusive;
 
-use super::problem::{Problem, nearest, quoted};
+use super::problem::{MOST_PROBLEMS, Problem, nearest, quoted};
 use super::{File, Source};
 
 /// Checks a file whose values have been read; gives errors and warnings.
@@ -34,14 +34,14 @@ struct Checker<'a> {
 impl<'a> Checker<'a> {
     /// Reports at a key path; `help` says what would be right.
     fn problem(&mut self, key_path: &str, message: impl AsRef<str>, help: &str) {
-        if !self.source.is_in_doubt(key_path) {
+        if self.is_worth_telling() && !self.source.is_in_doubt(key_path) {
             self.problems.push(self.source.problem_at(key_path, message).help(help));
         }
     }
 
     /// The same for what a part says, where the message itself tells what would be right.
     fn tell(&mut self, key_path: &str, message: &str) {
-        if self.source.is_in_doubt(key_path) {
+        if !self.is_worth_telling() || self.source.is_in_doubt(key_path) {
             return;
         }
         let below = format!("{key_path}.regex");
@@ -56,23 +56,35 @@ impl<'a> Checker<'a> {
     }
 
     fn warning(&mut self, key_path: &str, message: &str, help: &str) {
-        if !self.source.is_in_doubt(key_path) {
+        if self.is_worth_telling() && !self.source.is_in_doubt(key_path) {
             self.problems.push(self.source.warning_at(key_path, message).help(help));
         }
     }
 
     /// Reports at a key itself rather than at its value.
     fn key_problem(&mut self, key_path: &str, message: impl AsRef<str>, help: &str) {
-        let problem = Problem::error(self.source.key_spot(key_path), message.as_ref()).help(help);
-        self.problems.push(problem);
+        if self.is_worth_telling() {
+            let spot = self.source.key_spot(key_path);
+            self.problems.push(Problem::error(spot, message.as_ref()).help(help));
+        }
     }
 
     /// Reports at a key path and shows a second place.
     fn clash(&mut self, key_path: &str, message: impl AsRef<str>, help: &str, other: &str, word: &str) {
-        if !self.source.is_in_doubt(key_path) && !self.source.is_in_doubt(other) {
+        if self.is_worth_telling() && !self.source.is_in_doubt(key_path) && !self.source.is_in_doubt(other) {
             let problem = self.source.problem_at(key_path, message).help(help);
             self.problems.push(problem.also(self.source.spot(other), word));
         }
+    }
+
+    /// A config with so many problems is not looked at further.
+    fn is_worth_telling(&self) -> bool {
+        self.problems.len() < MOST_PROBLEMS
+    }
+
+    /// A value for a message: as it is, or as its reference where it came from the environment.
+    fn shown(&self, key_path: &str, value: &dyn Display) -> String {
+        self.source.reference(key_path).map_or_else(|| value.to_string(), str::to_owned)
     }
 
     /// Reports what a rule for a text says is wrong with it.
@@ -84,7 +96,8 @@ impl<'a> Checker<'a> {
 
     fn range<T: PartialOrd + Display>(&mut self, key_path: &str, value: T, range: RangeInclusive<T>) {
         if !range.contains(&value) {
-            let message = format!("expected {} to {}, found `{value}`", range.start(), range.end());
+            let found = self.shown(key_path, &value);
+            let message = format!("expected {} to {}, found `{found}`", range.start(), range.end());
             self.tell(key_path, &message);
         }
     }
@@ -111,7 +124,7 @@ impl<'a> Checker<'a> {
             None => format!("write it under `{section}`, or name one that is there"),
         };
         let message = format!("there is no {one} {}", quoted(name));
-        if !self.source.is_in_doubt(key_path) {
+        if self.is_worth_telling() && !self.source.is_in_doubt(key_path) {
             let spot = self.source.name_spot(key_path, name);
             self.problems.push(Problem::error(spot, message).help(help));
         }

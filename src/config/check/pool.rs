@@ -49,18 +49,17 @@ fn servers(checker: &mut Checker<'_>, pool: &str, spec: &Spec) {
             && (address.port() == 0 || address.ip().is_unspecified())
         {
             let help = "write the address of the server, such as \"127.0.0.1:3000\"";
-            checker.problem(
-                &format!("{key_path}.address"),
-                format!("`{address}` cannot be connected to"),
-                help,
-            );
+            let key_path = format!("{key_path}.address");
+            let address = checker.shown(&key_path, &address);
+            checker.problem(&key_path, format!("`{address}` cannot be connected to"), help);
         }
         match seen.get(&server.address) {
             None => {
                 seen.insert(&server.address, key_path);
             }
             Some(first) => {
-                let message = format!("the server `{}` is in this pool twice", server.address);
+                let address = checker.shown(&format!("{key_path}.address"), &server.address);
+                let message = format!("the server `{address}` is in this pool twice");
                 let help = "take one out; `weight` gives a server more work";
                 checker.clash(&key_path, message, help, first, "is the first one");
             }
@@ -128,7 +127,9 @@ fn health_check(checker: &mut Checker<'_>, key_path: &str, check: &health::Spec)
     }
     if check.timeout > check.interval {
         let key = if checker.source.names(key_path, "timeout") { "timeout" } else { "interval" };
-        let message = format!("`timeout` ({}) is longer than `interval` ({})", check.timeout, check.interval);
+        let timeout = checker.shown(&at("timeout"), &check.timeout);
+        let interval = checker.shown(&at("interval"), &check.interval);
+        let message = format!("`timeout` ({timeout}) is longer than `interval` ({interval})");
         checker.problem(&at(key), message, "a check ends before the next one begins");
     }
     for (index, status) in check.status.iter().flatten().enumerate() {
