@@ -22,6 +22,9 @@ use crate::snapshot::{Live, Snapshot};
 /// How often idle connections to servers are looked through.
 const SWEEP: Duration = Duration::from_millis(500);
 
+/// How long connections are still accepted after newcomers are turned away: a round trip across the world.
+const LAST_ACCEPTS: Duration = Duration::from_millis(300);
+
 /// What an engine thread is told.
 pub enum Order {
     /// Accept from a listener's socket.
@@ -119,6 +122,11 @@ impl Engines {
 
     /// Stops accepting; ready when the last connection of every thread has ended.
     pub async fn drain(&self) {
+        let turned_away = self.sockets.borrow().iter().filter(|socket| socket.turn_away().is_ok()).count();
+        if turned_away > 0 {
+            // Handshakes under way come to their end and are served.
+            tokio::time::sleep(LAST_ACCEPTS).await;
+        }
         for orders in &*self.orders {
             let _ = orders.send(Order::Drain);
         }

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use rustix::io::Errno;
 use rustix::net::sockopt;
-use socket2::{Domain, Protocol, SockAddr, Type};
+use socket2::{Domain, Protocol, SockAddr, SockFilter, SockRef, Type};
 
 use crate::net::{Address, Endpoint};
 
@@ -26,6 +26,13 @@ const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 const KEEPALIVE_PROBES: u32 = 3;
 /// How long sent bytes may stay unacknowledged, in ms; as long as the probes take, or it would cut them short.
 const USER_TIMEOUT_MS: u32 = 90_000;
+/// Classic BPF over the TCP header (bpf(4)): drops segments with SYN, passes all others.
+const DROP_SYN: [SockFilter; 4] = [
+    SockFilter::new(0x30, 0, 0, 13),          // load the byte of flags
+    SockFilter::new(0x45, 0, 1, 0x02),        // unless SYN is set, skip one
+    SockFilter::new(0x06, 0, 0, 0),           // drop
+    SockFilter::new(0x06, 0, 0, 0xffff_ffff), // pass
+];
 /// Owner and group may connect.
 const SOCKET_MODE: u32 = 0o660;
 
@@ -84,6 +91,14 @@ impl Socket {
     /// The address as bound: with the port that the system chose where the Spec says 0.
     pub fn local_address(&self) -> &Endpoint {
         &self.address
+    }
+
+    /// Has the system drop attempts to connect from now on, while what is connected can still be accepted.
+    ///
+    /// Closing a listening socket resets the connections queued on it, and under load there always is one. Whoever
+    /// tries to connect asks again after a second and is then refused, which loses no request.
+    pub fn turn_away(&self) -> io::Result<()> {
+        SockRef::from(&self.fd).attach_filter(&DROP_SYN)
     }
 
     /// The socket for one more thread. All shares draw from one queue of connections, which lives until the last is gone.

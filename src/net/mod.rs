@@ -8,4 +8,4 @@ pub mod stream;
 pub use address::{Address, Endpoint};
 pub use buffer::Buffer;
 pub use deadline::Deadline;
-pub use stream::Stream;
+pub use stream::{Stream, Transport};

@@ -8,7 +8,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use pingora_core::protocols::l4::stream::Stream as Transport;
+pub use pingora_core::protocols::l4::stream::Stream as Transport;
 use rustix::net::sockopt::set_socket_linger;
 use rustix::process::{PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};

@@ -213,7 +213,7 @@ impl Awaiting<'_> {
                 Failure::new(Fault::BadResponse, "the server sends informational heads without end");
             return Err(Failed::new(failure, Kind::Final));
         }
-        prepare_response(response, false);
+        prepare_response(response, Framing::Empty);
         client.write_informational(response);
         Ok(())
     }

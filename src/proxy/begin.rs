@@ -4,6 +4,7 @@ use super::engine::Engine;
 use super::exchange::Exchange;
 use super::fault::Failure;
 use super::forward::{announced_client, announced_scheme, is_loop};
+use crate::listener::TrustedPeer;
 use crate::observe::Fault;
 use crate::observe::metrics::Malformation;
 use crate::reply::Reply;
@@ -32,7 +33,7 @@ pub fn begin<'h>(
     request: &'h Head,
 ) -> Result<Asked<'h>, Failure> {
     client.begin_request_body(exchange.peer.listener.body_limit);
-    exchange.request_id = request_id(engine, exchange.peer.trusted.is_some(), request);
+    exchange.request_id = request_id(engine, exchange.peer.trusted, request);
     if exchange.peer.trusted.is_some() {
         let trusted = &exchange.peer.listener.trusted;
         exchange.client = announced_client(request, |address| trusted.contains(address)).or(exchange.client);
@@ -113,12 +114,12 @@ pub fn limit_body(exchange: &Exchange<'_>, client: &Downstream) -> Result<(), Fa
 }
 
 /// A trusted peer's request id, or a new one of 128 random bits.
-fn request_id(engine: &Engine, trusted: bool, request: &Head) -> String {
+fn request_id(engine: &Engine, trusted: Option<TrustedPeer>, request: &Head) -> String {
     let is_usable = |id: &&[u8]| {
         (1..=LONGEST_REQUEST_ID).contains(&id.len())
             && id.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-_.:+/=".contains(byte))
     };
-    let given = request.get(Known::XRequestId).filter(is_usable).filter(|_| trusted);
+    let given = request.get(Known::XRequestId).filter(is_usable).filter(|_| trusted.is_some());
     match given.and_then(|id| std::str::from_utf8(id).ok()) {
         Some(id) => id.to_owned(),
         None => format!("{:016x}{:016x}", engine.random(), engine.random()),

@@ -10,8 +10,6 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use pingora_core::protocols::l4::stream::Stream as Transport;
-
 use super::engine::{Engine, Heads};
 use super::exchange::{Peer, Start};
 use super::fault::{self, Failure};
@@ -20,7 +18,7 @@ use super::{Next, respond, serve};
 use crate::clock;
 use crate::listener::Pass;
 use crate::listener::proxy_protocol::{self, Header, ReadHeaderError};
-use crate::net::{Deadline, Stream};
+use crate::net::{Deadline, Stream, Transport};
 use crate::observe::metrics::{ClientTimeout, CloseReason, Handshake, Malformation, RequestVersion};
 use crate::observe::{Fault, Record};
 use crate::reply::Reply;

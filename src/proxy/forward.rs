@@ -5,6 +5,7 @@
 use std::fmt::Write;
 use std::net::IpAddr;
 
+use crate::wire::body::Framing;
 use crate::wire::head::{Head, Known, Version};
 use crate::wire::token::list;
 
@@ -72,8 +73,8 @@ pub fn prepare_request(request: &Head, outgoing: &mut Head, facts: &Facts<'_>) {
     }
 }
 
-/// Takes what is of one hop out of a response.
-pub fn prepare_response(response: &mut Head, keep_trailer: bool) {
+/// Takes what is of one hop out of a response whose body goes on as `body`.
+pub fn prepare_response(response: &mut Head, body: Framing) {
     if response.has(Known::Connection) {
         let original = response.clone();
         strip_nominated(&original, response);
@@ -88,7 +89,7 @@ pub fn prepare_response(response: &mut Head, keep_trailer: bool) {
         | Known::TransferEncoding
         | Known::ContentLength
         | Known::Upgrade => false,
-        Known::Trailer => keep_trailer,
+        Known::Trailer => body == Framing::Chunked,
         _ => true,
     });
 }

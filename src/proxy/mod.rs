@@ -10,6 +10,7 @@ pub mod engine;
 pub mod exchange;
 pub mod fault;
 pub mod forward;
+pub mod outcome;
 pub mod relay;
 pub mod respond;
 pub mod tunnel;

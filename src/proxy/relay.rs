@@ -14,12 +14,13 @@ use super::engine::{Engine, Heads};
 use super::exchange::{Exchange, Kept};
 use super::fault::Failure;
 use super::forward::{self, Facts};
+use super::outcome::{count_retry, observe_body, observe_failure, observe_head, status_reason};
 use super::respond::{self, Download, Pace};
 use super::tunnel::Tunnel;
 use super::upload::Upload;
 use crate::health::Outcome;
 use crate::observe::Fault;
-use crate::observe::metrics::{RetryReason, ServerFailure};
+use crate::observe::metrics::RetryReason;
 use crate::pool::spec::{BalanceSpec, Policy};
 use crate::pool::sticky::socket_io::{LONGEST_HANDSHAKE, Learned, learn_from_body};
 use crate::pool::{self, Lease, Link, Refusal, key};
@@ -35,7 +36,8 @@ pub struct Handover {
     pub server: Upstream,
     pub lease: Lease,
     pub idle: Duration,
-    pub is_websocket: bool,
+    /// What both sides agreed to speak.
+    pub protocol: Vec<u8>,
     pub kept: Kept,
     pub plan: Arc<PoolPlan>,
 }
@@ -68,8 +70,10 @@ pub async fn relay(
     let plan = &*target.plan;
     let mut request = Request::new(exchange, target, client, &heads.request);
     prepare(engine, exchange, client, heads, &request);
-    let keep_body = request.idempotent && plan.pool.spec.retries.attempts > 0;
-    let mut upload = Upload::new(keep_body, exchange.peer.listener.timeouts.body_idle, plan.body_idle);
+    let mut upload = Upload::new(exchange.peer.listener.timeouts.body_idle, plan.body_idle);
+    if request.idempotent && plan.pool.spec.retries.attempts > 0 {
+        upload = upload.kept();
+    }
     plan.pool.count_request(Instant::now());
     let mut last: Option<Failure> = None;
     loop {
@@ -369,8 +373,9 @@ fn write_head(
     // A body that is not wholly read when the answer begins may never be.
     let keep_alive = client.request.keep_alive && client.is_body_done() && !engine.process.is_draining();
     let framing = server.response.body;
-    let plan = respond::plan(client, response, framing, heads.request.method(), keep_alive);
-    forward::prepare_response(response, plan.body == Framing::Chunked);
+    let mut plan = respond::plan(client, response, framing, heads.request.method());
+    plan.keep_alive &= keep_alive;
+    forward::prepare_response(response, plan.body);
     if !response.has(Known::Date) {
         response.add_known(Known::Date, &engine.date());
     }
@@ -417,7 +422,7 @@ async fn switch(
             "the server switched to another protocol than was asked for",
         ));
     }
-    forward::prepare_response(&mut heads.response, false);
+    forward::prepare_response(&mut heads.response, Framing::Empty);
     add_cookie(exchange, heads, request, &lease);
     if let Some(route) = exchange.route {
         route.filters.edit_response(&mut heads.response);
@@ -433,7 +438,7 @@ async fn switch(
         server,
         lease,
         idle: plan.tunnel_idle,
-        is_websocket: asked.eq_ignore_ascii_case(b"websocket"),
+        protocol: asked.to_vec(),
         kept: exchange.keep(heads),
         plan: Arc::clone(plan),
     })))
@@ -442,70 +447,15 @@ async fn switch(
 impl Handover {
     /// Runs the tunnel to its end and writes its record.
     pub async fn run(self, engine: &Engine, client: Downstream) {
-        let Self { server, lease, idle, is_websocket, kept, plan } = self;
+        let Self { server, lease, idle, protocol, kept, plan } = self;
         plan.pool.metrics.tunnels.add(1);
         plan.pool.metrics.tunnels_open.add(1);
-        let tunnel = Tunnel::new(client.into_connection(), server.into_connection(), idle, is_websocket);
+        let tunnel = Tunnel::new(client.into_connection(), server.into_connection(), idle, &protocol);
         let (moved, outcome) = tunnel.run(engine).await;
         kept.listener.metrics.bytes_in.add(moved.from_client);
         kept.listener.metrics.bytes_out.add(moved.from_server);
         drop(lease);
         plan.pool.metrics.tunnels_open.sub(1);
         kept.record((moved.from_client, moved.from_server), outcome.err().as_ref());
-    }
-}
-
-/// A head that is a failure counts at once; one that is not has still to keep its promise.
-fn observe_head(lease: &Lease, outcome: Outcome, latency: Duration) {
-    let metrics = &lease.server().metrics;
-    metrics.first_byte.observe(latency);
-    if outcome.failure().is_some() {
-        metrics.failures.add(ServerFailure::Status, 1);
-        lease.observe(outcome, Instant::now());
-    }
-}
-
-/// What the body came to, after a head that was no failure. A client that left says nothing about the server.
-fn observe_body(lease: &Lease, status: u16, latency: Duration, failure: Option<&Failure>) {
-    let answered = Outcome::Answered { status, latency };
-    let (outcome, failure) = match failure.map(|failure| failure.fault) {
-        Some(Fault::ServerBodyTimeout) => (Outcome::TimedOut, Some(ServerFailure::Timeout)),
-        Some(Fault::ResponseTruncated) => (Outcome::Reset, Some(ServerFailure::Reset)),
-        Some(Fault::BadResponse) => (Outcome::BadResponse, Some(ServerFailure::BadResponse)),
-        _ if answered.failure().is_some() => return,
-        _ => (answered, None),
-    };
-    if let Some(failure) = failure {
-        lease.server().metrics.failures.add(failure, 1);
-    }
-    lease.observe(outcome, Instant::now());
-}
-
-fn observe_failure(lease: &Lease, failed: &Failed) {
-    let (outcome, failure) = match failed.failure.fault {
-        Fault::ConnectFailed => (Outcome::ConnectFailed, ServerFailure::Connect),
-        Fault::ConnectTimeout => (Outcome::ConnectFailed, ServerFailure::ConnectTimeout),
-        Fault::ServerTlsFailed => (Outcome::ConnectFailed, ServerFailure::Tls),
-        Fault::ResponseTimeout => (Outcome::TimedOut, ServerFailure::Timeout),
-        Fault::ServerReset => (Outcome::Reset, ServerFailure::Reset),
-        Fault::BadResponse => (Outcome::BadResponse, ServerFailure::BadResponse),
-        _ => return,
-    };
-    lease.server().metrics.failures.add(failure, 1);
-    // A kept connection that its server closed in the meantime is no failure of the server.
-    if !(failed.reused && failed.kind == Kind::Reset) {
-        lease.observe(outcome, Instant::now());
-    }
-}
-
-fn count_retry(target: &Target, reason: RetryReason) {
-    target.plan.pool.metrics.retries.add(reason, 1);
-}
-
-fn status_reason(status: u16) -> RetryReason {
-    match status {
-        502 => RetryReason::Status502,
-        503 => RetryReason::Status503,
-        _ => RetryReason::Status504,
     }
 }

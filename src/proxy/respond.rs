@@ -18,14 +18,8 @@ use crate::wire::{Downstream, Upstream};
 const DRAINED: u64 = 16 * 1024 * 1024;
 const DRAIN_TIME: Duration = Duration::from_secs(3);
 
-/// How a response goes to this client.
-pub fn plan(
-    client: &Downstream,
-    head: &Head,
-    framing: Framing,
-    method: Method,
-    keep_alive: bool,
-) -> ResponsePlan {
+/// How a response goes to this client. A body that ends with the connection takes the connection with it.
+pub fn plan(client: &Downstream, head: &Head, framing: Framing, method: Method) -> ResponsePlan {
     let bodyless = method == Method::Head || head.status == 204 || head.status == 304;
     let named_length = match framing {
         Framing::Length(length) => Some(length),
@@ -39,7 +33,7 @@ pub fn plan(
     };
     ResponsePlan {
         body,
-        keep_alive: keep_alive && body != Framing::Close,
+        keep_alive: body != Framing::Close,
         named_length: if head.status == 204 { None } else { named_length },
     }
 }

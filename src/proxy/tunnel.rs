@@ -87,8 +87,9 @@ impl Side {
 
 impl Tunnel {
     /// Joins two connections; the 101 is with the client already.
-    pub fn new(client: Connection, server: Connection, idle: Duration, is_websocket: bool) -> Self {
+    pub fn new(client: Connection, server: Connection, idle: Duration, protocol: &[u8]) -> Self {
         let (client, server) = (Side::new(client), Side::new(server));
+        let is_websocket = protocol.eq_ignore_ascii_case(b"websocket");
         Self { client, server, idle, is_websocket, stage: Stage::Open }
     }
 

@@ -48,11 +48,11 @@ enum WaitsFor {
 }
 
 impl Upload {
-    /// `keep` says that the request may be sent a second time.
-    pub fn new(keep: bool, client_idle: Duration, server_idle: Duration) -> Self {
+    /// A body that is sent once; how long either side may make it wait.
+    pub fn new(client_idle: Duration, server_idle: Duration) -> Self {
         Self {
             state: State::Sending,
-            replay: keep.then(Vec::new),
+            replay: None,
             replayed: 0,
             received: 0,
             deadline: Deadline::new(),
@@ -60,6 +60,12 @@ impl Upload {
             client_idle,
             server_idle,
         }
+    }
+
+    /// Keeps what is sent, so that it can be sent a second time.
+    pub fn kept(mut self) -> Self {
+        self.replay = Some(Vec::new());
+        self
     }
 
     /// Begins anew with another server.

@@ -230,11 +230,11 @@ mod tests {
             params.distinguished_name.push(rcgen::DnType::CommonName, "cn.example");
         });
         assert_eq!(names(&both), ["www.a.example", "*.a.example", "10.0.0.7"]);
-        let common = files.certificate(|params| {
+        let unnamed = files.certificate(|params| {
             params.distinguished_name.push(rcgen::DnType::CommonName, "cn.example");
         });
-        assert_eq!(names(&common), ["cn.example"]);
-        let remarks = Certificate::read(&common, &provider()).unwrap().remarks(days(20_000));
+        assert_eq!(names(&unnamed), ["cn.example"]);
+        let remarks = Certificate::read(&unnamed, &provider()).unwrap().remarks(days(20_000));
         assert!(remarks[0].contains("has no subjectAltName"), "{remarks:?}");
     }
 

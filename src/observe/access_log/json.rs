@@ -79,8 +79,11 @@ pub fn write(line: &mut Vec<u8>, stamp: &mut Stamp, record: &Record<'_>) {
     text(line, ",\"pool\":", record.pool.as_bytes());
     text(line, ",\"server\":", record.server.as_bytes());
     number(line, ",\"attempts\":", record.attempts.into());
-    mark(line, ",\"reused\":true", record.reused);
-    mark(line, ",\"tunnel\":true", record.tunnel);
+    for (is_so, mark) in [(record.reused, ",\"reused\":true"), (record.tunnel, ",\"tunnel\":true")] {
+        if is_so {
+            line.extend_from_slice(mark.as_bytes());
+        }
+    }
     text(line, ",\"fault\":", record.fault.map_or("", |fault| fault.as_str()).as_bytes());
     text(line, ",\"detail\":", record.detail.as_bytes());
     number(line, ",\"bytes_in\":", record.bytes_in);
@@ -144,12 +147,6 @@ fn push_address(line: &mut Vec<u8>, address: SocketAddr) {
     push_ip(line, address.ip());
     line.extend_from_slice(if address.is_ipv6() { b"]:" } else { b":" });
     line.extend_from_slice(itoa::Buffer::new().format(address.port()).as_bytes());
-}
-
-fn mark(line: &mut Vec<u8>, text: &str, is_so: bool) {
-    if is_so {
-        line.extend_from_slice(text.as_bytes());
-    }
 }
 
 fn push_thousandths(line: &mut Vec<u8>, value: u64) {

@@ -32,6 +32,13 @@ pub struct Counts {
     pub dropped: Counter,
 }
 
+/// Whether the writer goes on after a round.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Round {
+    Another,
+    Last,
+}
+
 /// What the writer is told besides lines.
 #[derive(Default)]
 pub struct Orders {
@@ -260,11 +267,11 @@ impl Spool {
         }
     }
 
-    /// A round is over: everyone who asked for one up to `flushes` goes on.
-    pub fn round_done(&self, flushes: u64, finished: bool) {
+    /// A round is over: everyone who asked for one up to `flushes` goes on. The last one ends the log.
+    pub fn round_done(&self, flushes: u64, round: Round) {
         let mut orders = self.orders.lock();
         orders.flushes_done = flushes;
-        orders.finished = finished;
+        orders.finished = round == Round::Last;
         drop(orders);
         self.order_done.notify_all();
     }

@@ -6,7 +6,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::sink::Sink;
-use super::spool::{Counts, Spool};
+use super::spool::{Counts, Round, Spool};
 
 /// Dropped lines are reported in the program log at most this often.
 const COMPLAIN_EVERY: Duration = Duration::from_secs(60);
@@ -43,8 +43,9 @@ fn run(spool: &Spool, sink: &mut Sink) {
         {
             tracing::warn!(%error, "the access log could not be opened anew; the old file stays in use");
         }
-        spool.round_done(flushes, orders.close_by.is_some());
-        if orders.close_by.is_some() {
+        let round = if orders.close_by.is_some() { Round::Last } else { Round::Another };
+        spool.round_done(flushes, round);
+        if round == Round::Last {
             return;
         }
     }
