@@ -3,17 +3,15 @@
 //! Every thread accepts from the same socket, so a busy one does not hold connections up. Whoever accepts hands the
 //! connection to the thread with the fewest open ones; mostly that is itself.
 
-use std::future::Future;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
 use tokio::sync::Notify;
 
 use super::engines::{Order, Seat, serve};
-use crate::listener::{Accepted, Acceptor, Entrance, Pass, Share};
+use crate::listener::{Accepted, Entrance, Pass, Share};
 use crate::proxy::connection;
 use crate::proxy::engine::Engine;
 use crate::server::process_ms;
@@ -83,19 +81,8 @@ pub async fn run(engine: Rc<Engine>, seat: Rc<Seat>, emptied: Rc<Notify>, gatewa
             () = &mut drained => break,
         }
     }
-    // Readiness of what came last may not have been seen yet.
-    tokio::task::yield_now().await;
-    while let Some(accepted) = accept_ready(&mut acceptor) {
+    while let Some(accepted) = acceptor.accept_now() {
         take(accepted);
-    }
-}
-
-/// A connection that is there already.
-fn accept_ready(acceptor: &mut Acceptor) -> Option<Accepted> {
-    let accept = pin!(tokio::task::unconstrained(acceptor.accept()));
-    match accept.poll(&mut Context::from_waker(Waker::noop())) {
-        Poll::Ready(accepted) => accepted.ok(),
-        Poll::Pending => None,
     }
 }
 

@@ -60,22 +60,27 @@ impl Acceptor {
             // A flood of clients must not keep the connections of this thread from their turn.
             tokio::task::coop::consume_budget().await;
             let mut ready = self.fd.readable().await?;
-            let outcome = ready.try_io(|fd| {
-                Ok(acceptfrom_with(fd.get_ref(), SocketFlags::CLOEXEC | SocketFlags::NONBLOCK)?)
-            });
+            let outcome = ready.try_io(|fd| accept_from(fd.get_ref(), &self.address));
             let error = match outcome {
-                Ok(Ok((fd, peer))) => {
-                    let is_unix = matches!(self.address, Endpoint::Unix(_));
-                    let peer = peer.and_then(|peer| SocketAddr::try_from(peer).ok()).filter(|_| !is_unix);
-                    let peer = peer.map(|peer| SocketAddr::new(peer.ip().to_canonical(), peer.port()));
-                    return Ok(Accepted { fd, is_unix, peer });
-                }
+                Ok(Ok(accepted)) => return Ok(accepted),
                 Ok(Err(error)) => error,
                 Err(_would_block) => continue,
             };
             if !is_of_one_connection(&error) {
                 self.complain(&error);
                 tokio::time::sleep(PAUSE).await;
+            }
+        }
+    }
+
+    /// A connection that the system has accepted already, asked of the system itself: the runtime may not have heard of
+    /// it.
+    pub fn accept_now(&mut self) -> Option<Accepted> {
+        loop {
+            match accept_from(self.fd.get_ref(), &self.address) {
+                Ok(accepted) => return Some(accepted),
+                Err(error) if is_of_one_connection(&error) => {}
+                Err(_) => return None,
             }
         }
     }
@@ -87,6 +92,14 @@ impl Acceptor {
             tracing::error!(address = %self.address, %error, "cannot accept connections for now");
         }
     }
+}
+
+fn accept_from(fd: &OwnedFd, address: &Endpoint) -> io::Result<Accepted> {
+    let (fd, peer) = acceptfrom_with(fd, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK)?;
+    let is_unix = matches!(address, Endpoint::Unix(_));
+    let peer = peer.and_then(|peer| SocketAddr::try_from(peer).ok()).filter(|_| !is_unix);
+    let peer = peer.map(|peer| SocketAddr::new(peer.ip().to_canonical(), peer.port()));
+    Ok(Accepted { fd, is_unix, peer })
 }
 
 impl Accepted {

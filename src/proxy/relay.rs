@@ -336,15 +336,18 @@ async fn finish(
     write_head(engine, exchange, client, heads, request, &lease, &server);
     exchange.answered = true;
     let outcome = download.run(client, &mut server).await;
-    exchange.body_out = download.sent.bytes;
+    exchange.body_out = download.bytes;
     observe_body(&lease, exchange.status, answered.latency, outcome.as_ref().err());
     outcome?;
-    if upload.is_complete() && server.is_clean() {
+    if download.upload.is_complete() && server.is_clean() {
         let life = idle::life(server.response.keep_alive_timeout, plan.server_keep_alive);
         if !life.is_zero() && !engine.process.is_draining() {
             engine.idle.put(lease.server(), server, Instant::now() + life, plan.pool.spec.idle_connections);
         }
     }
+    // A client that reads slowly is no work for the server.
+    drop(lease);
+    download.flush(client).await?;
     let stays = client.keeps_alive() && client.is_body_done();
     Ok(if stays { Next::KeepAlive } else { Next::Close })
 }

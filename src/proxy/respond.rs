@@ -127,15 +127,6 @@ pub async fn linger(client: &mut Downstream) {
     .await;
 }
 
-/// What became of a response body.
-#[derive(Debug, Default)]
-pub struct Sent {
-    /// Body bytes that went to the client.
-    pub bytes: u64,
-    /// The whole response was written.
-    pub complete: bool,
-}
-
 /// Deadlines of a response body.
 #[derive(Clone, Copy, Debug)]
 pub struct Pace {
@@ -148,7 +139,8 @@ pub struct Pace {
 /// Moves the body from server to client while the request's body may still be going the other way.
 pub struct Download<'a> {
     pub upload: &'a mut Upload,
-    pub sent: Sent,
+    /// Body bytes taken for the client.
+    pub bytes: u64,
     pub pace: Pace,
     /// First bytes of the body that were looked at before they go on.
     pub held: Vec<u8>,
@@ -169,7 +161,7 @@ impl<'a> Download<'a> {
     pub fn new(upload: &'a mut Upload, pace: Pace) -> Self {
         Self {
             upload,
-            sent: Sent::default(),
+            bytes: 0,
             pace,
             held: Vec::new(),
             held_sent: 0,
@@ -211,7 +203,18 @@ impl<'a> Download<'a> {
         .await
     }
 
-    /// Moves all of it.
+    /// Writes what still waits for the client.
+    pub async fn flush(&mut self, client: &mut Downstream) -> Result<(), Failure> {
+        poll_fn(|cx| match client.poll_flush(cx) {
+            Poll::Ready(Ok(())) => Poll::Ready(Ok(())),
+            Poll::Ready(Err(error)) => gone(error),
+            Poll::Pending => self.wait(cx, WaitsFor::Client),
+        })
+        .await
+    }
+
+    /// Takes all of it from the server. Its end may still wait for the client: the server is free before the client can
+    /// know that it is.
     pub async fn run(&mut self, client: &mut Downstream, server: &mut Upstream) -> Result<(), Failure> {
         poll_fn(|cx| self.poll(cx, client, server)).await
     }
@@ -228,7 +231,7 @@ impl<'a> Download<'a> {
                 match client.poll_send(cx, &self.held[self.held_sent..]) {
                     Poll::Ready(Ok(count)) => {
                         self.held_sent += count;
-                        self.sent.bytes += count as u64;
+                        self.bytes += count as u64;
                         continue;
                     }
                     Poll::Ready(Err(error)) => return gone(error),
@@ -238,13 +241,13 @@ impl<'a> Download<'a> {
             match server.poll_body(cx) {
                 Poll::Ready(Ok(Piece::Bytes)) => match server.poll_forward(cx, client) {
                     Poll::Ready(Ok(count)) => {
-                        self.sent.bytes += count as u64;
+                        self.bytes += count as u64;
                         self.waits_for = WaitsFor::Nothing;
                     }
                     Poll::Ready(Err(error)) => return gone(error),
                     Poll::Pending => return self.wait(cx, WaitsFor::Client),
                 },
-                Poll::Ready(Ok(Piece::End)) => return self.poll_finish(cx, client, server),
+                Poll::Ready(Ok(Piece::End)) => return Poll::Ready(self.finish(client, server)),
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(explain(error))),
                 Poll::Pending => {
                     match client.poll_flush(cx) {
@@ -283,27 +286,12 @@ impl<'a> Download<'a> {
         }
     }
 
-    fn poll_finish(
-        &mut self,
-        cx: &mut Context<'_>,
-        client: &mut Downstream,
-        server: &mut Upstream,
-    ) -> Poll<Result<(), Failure>> {
-        if !self.sent.complete {
-            let trailers = if client.takes_chunked() { server.trailers() } else { None };
-            if !client.finish_body(trailers) {
-                return Poll::Ready(Err(Failure::new(
-                    Fault::ResponseTruncated,
-                    "the body is shorter than its length",
-                )));
-            }
-            self.sent.complete = true;
+    fn finish(&mut self, client: &mut Downstream, server: &Upstream) -> Result<(), Failure> {
+        let trailers = if client.takes_chunked() { server.trailers() } else { None };
+        if !client.finish_body(trailers) {
+            return Err(Failure::new(Fault::ResponseTruncated, "the body is shorter than its length"));
         }
-        match client.poll_flush(cx) {
-            Poll::Ready(Ok(())) => Poll::Ready(Ok(())),
-            Poll::Ready(Err(error)) => gone(error),
-            Poll::Pending => self.wait(cx, WaitsFor::Client),
-        }
+        Ok(())
     }
 
     fn wait(&mut self, cx: &mut Context<'_>, side: WaitsFor) -> Poll<Result<(), Failure>> {

@@ -63,7 +63,7 @@ impl Load {
         while !self.over.load(Ordering::SeqCst) {
             let Ok(stream) = TcpStream::connect(address).await else { return };
             let mut connection = Connection::over(stream);
-            loop {
+            for served in 0.. {
                 connection.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
                 match connection.try_response_to("GET").await {
                     Ok(response) => {
@@ -74,7 +74,7 @@ impl Load {
                         }
                     }
                     Err(why) => {
-                        eprintln!("lost on a kept connection: {why}");
+                        eprintln!("lost on a connection that served {served} requests before: {why}");
                         self.lost.fetch_add(1, Ordering::SeqCst);
                         break;
                     }
