@@ -182,16 +182,13 @@ impl Source {
 /// length; bare ones unless they are so short that they are part of ordinary words. What is said at the very value has
 /// gone through `without_value` already.
 pub(super) fn clean(problem: &mut Problem, from_env: &[EnvValue]) {
-    let redact = |message: &str| {
-        let mut message = message.to_owned();
+    for text in std::iter::once(&mut problem.message).chain(&mut problem.help) {
         for EnvValue { value, written } in from_env.iter().filter(|found| !found.value.is_empty()) {
-            message = message.replace(&format!("`{value}`"), &format!("`{written}`"));
-            message = without_long(message, value, written);
+            *text = text.replace(&format!("`{value}`"), &format!("`{written}`"));
+            *text = without_long(std::mem::take(text), value, written);
         }
-        presentable(&message)
-    };
-    problem.message = redact(&problem.message);
-    problem.help = problem.help.as_deref().map(redact);
+        *text = presentable(text);
+    }
 }
 
 /// A message about a value that came from the environment, with every quoted piece and every word of the value shown as
