@@ -162,7 +162,7 @@ fn a_problem_found_later_is_shown_where_its_key_is_written() {
     let loaded = load(&text).unwrap();
     let line = |key_path: &str| loaded.source.problem_at(key_path, "x").spot.unwrap().text;
     assert!(line("listeners.https.tls.certificates[0].key").contains("localhost.key"));
-    assert!(line("pools.api.tls.ca").contains("internal.pem"));
+    assert!(line("pools.api.tls.ca").contains("ca: ../certs-dev/ca.crt"));
     assert!(line("pools.api.health_check.timeout").contains("timeout: 2s"), "an inherited value");
     assert!(line("pools.api.servers[1].address").contains("app.internal"), "a short form");
     assert!(line("pools.chat.timeouts.connect").contains("chat:"), "a default that nobody wrote");

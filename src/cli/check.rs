@@ -24,11 +24,11 @@ pub(super) fn run(args: &CheckArgs) -> anyhow::Result<ExitCode> {
         // What only shows when the parts are built, such as a key that does not fit its certificate.
         let found = crate::boot::check(&loaded);
         let is_error = |problem: &Problem| problem.severity == Severity::Error;
-        let both = loaded.warnings.0.iter().chain(&found.0).cloned().collect();
+        let both = Problems::sorted(loaded.warnings.0.iter().chain(&found.0).cloned().collect());
         if found.0.iter().any(is_error) {
-            Err(Problems(both))
+            Err(both)
         } else {
-            Ok(Loaded { warnings: Problems(both), ..loaded })
+            Ok(Loaded { warnings: both, ..loaded })
         }
     });
     if args.json {

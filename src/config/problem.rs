@@ -81,7 +81,7 @@ impl Problem {
 
 impl Problems {
     /// Sorts by place and takes out what is said twice.
-    pub(super) fn sorted(mut problems: Vec<Problem>) -> Self {
+    pub fn sorted(mut problems: Vec<Problem>) -> Self {
         problems.sort_by(|a, b| {
             let place = |p: &Problem| p.spot.as_ref().map(|spot| spot.order);
             place(a).cmp(&place(b)).then_with(|| a.message.cmp(&b.message))
