@@ -226,3 +226,28 @@ impl Drop for Counted {
         self.emptied.notify_one();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_thousand_kept_alive_connections_are_spread_evenly_whoever_accepts_them() {
+        let load = Load::new(4);
+        let mut random = fastrand::Rng::with_seed(7);
+        for _ in 0..1000 {
+            // One thread is quicker than the others and accepts nearly all.
+            let accepting = if random.u32(..10) > 0 { 0 } else { random.usize(..4) };
+            load.add(load.lightest(accepting));
+        }
+        assert_eq!((0..4).map(|thread| load.open(thread)).collect::<Vec<_>>(), [250; 4]);
+    }
+
+    #[test]
+    fn an_accepting_thread_keeps_what_no_other_has_less_of() {
+        let load = Load::new(3);
+        assert_eq!(load.lightest(2), 2);
+        load.add(2);
+        assert_eq!(load.lightest(2), 0);
+    }
+}

@@ -145,7 +145,7 @@ impl Transform for AcceptVariables {
         object.extend(kinds.map(|kinds| ("oneOf".to_owned(), kinds)));
         let is_formed = match object.get("type").and_then(Value::as_str) {
             Some("integer" | "number" | "boolean") => true,
-            Some("string") => object.contains_key("pattern"),
+            Some("string") => object.contains_key("pattern") || object.contains_key("enum"),
             _ => false,
         };
         if is_formed || has_words || object.contains_key("enum") || object.contains_key("const") {
