@@ -25,11 +25,7 @@ pub(super) fn run(args: &CheckArgs) -> anyhow::Result<ExitCode> {
         let found = crate::boot::check(&loaded);
         let is_error = |problem: &Problem| problem.severity == Severity::Error;
         let both = Problems::sorted(loaded.warnings.0.iter().chain(&found.0).cloned().collect());
-        if found.0.iter().any(is_error) {
-            Err(both)
-        } else {
-            Ok(Loaded { warnings: both, ..loaded })
-        }
+        if found.0.iter().any(is_error) { Err(both) } else { Ok(Loaded { warnings: both, ..loaded }) }
     });
     if args.json {
         super::answer(&serde_json::to_string_pretty(&as_json(&path, &result))?)?;
