@@ -330,7 +330,10 @@ async fn finish(
             Learned::NotHandshake => true,
             Learned::NeedMore => false,
         };
-        download.hold(&mut server, LONGEST_HANDSHAKE, learn).await?;
+        let held = download.hold(&mut server, LONGEST_HANDSHAKE, learn).await;
+        held.inspect_err(|failure| {
+            observe_body(&lease, heads.response.status, answered.latency, Some(failure))
+        })?;
     }
     exchange.status = heads.response.status;
     write_head(engine, exchange, client, heads, request, &lease, &server);
@@ -347,7 +350,7 @@ async fn finish(
     }
     // A client that reads slowly is no work for the server.
     drop(lease);
-    download.flush(client).await?;
+    respond::flush(client, exchange.peer.listener.timeouts.write_idle).await?;
     let stays = client.keeps_alive() && client.is_body_done();
     Ok(if stays { Next::KeepAlive } else { Next::Close })
 }
@@ -435,7 +438,7 @@ async fn switch(
     observe_body(&lease, 101, latency, None);
     client.write_switch(&heads.response, asked);
     (exchange.status, exchange.answered, exchange.tunnel) = (101, true, true);
-    poll_fn(|cx| client.poll_flush(cx)).await.map_err(|error| Failure::new(Fault::ClientGone, error))?;
+    respond::flush(client, exchange.peer.listener.timeouts.write_idle).await?;
     let plan = &request.target.plan;
     Ok(Next::Tunnel(Box::new(Handover {
         server,

@@ -72,15 +72,22 @@ pub async fn send_reply(client: &mut Downstream, reply: &Reply, manner: &Manner<
             }
         }
         client.finish_body(None);
-        match client.poll_flush(cx) {
-            Poll::Ready(outcome) => {
-                Poll::Ready(outcome.map_err(|error| Failure::new(Fault::ClientGone, error)))
-            }
-            Poll::Pending => poll_stalled(cx, &mut deadline),
-        }
+        Poll::Ready(Ok(()))
     })
     .await?;
+    flush(client, manner.write_idle).await?;
     Ok(sent as u64)
+}
+
+/// Writes what waits for the client, which may not be silent for longer than `write_idle`.
+pub async fn flush(client: &mut Downstream, write_idle: Duration) -> Result<(), Failure> {
+    let mut deadline = Deadline::new();
+    deadline.after(write_idle);
+    poll_fn(|cx| match client.poll_flush(cx) {
+        Poll::Ready(outcome) => Poll::Ready(outcome.map_err(|error| Failure::new(Fault::ClientGone, error))),
+        Poll::Pending => poll_stalled(cx, &mut deadline),
+    })
+    .await
 }
 
 fn poll_stalled(cx: &mut Context<'_>, deadline: &mut Deadline) -> Poll<Result<(), Failure>> {
@@ -199,16 +206,6 @@ impl<'a> Download<'a> {
                 }
             }
             Poll::Ready(Ok(()))
-        })
-        .await
-    }
-
-    /// Writes what still waits for the client.
-    pub async fn flush(&mut self, client: &mut Downstream) -> Result<(), Failure> {
-        poll_fn(|cx| match client.poll_flush(cx) {
-            Poll::Ready(Ok(())) => Poll::Ready(Ok(())),
-            Poll::Ready(Err(error)) => gone(error),
-            Poll::Pending => self.wait(cx, WaitsFor::Client),
         })
         .await
     }

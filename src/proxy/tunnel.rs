@@ -106,7 +106,8 @@ impl Tunnel {
             if cut.as_mut().poll(cx).is_ready() {
                 return Poll::Ready(Err(Failure::new(Fault::DrainTimeout, "drain_timeout passed")));
             }
-            if !leaving && drained.as_mut().poll(cx).is_ready() {
+            // Nothing polite can be said in a protocol that is not known here: such a tunnel goes on until it is cut.
+            if self.is_websocket && !leaving && drained.as_mut().poll(cx).is_ready() {
                 leaving = true;
                 deadline.after(goodbye_delay(engine));
             }
@@ -126,11 +127,10 @@ impl Tunnel {
                 }
                 ready!(deadline.poll_passed(cx));
                 match self.stage {
-                    Stage::Open if leaving && self.is_websocket => {
+                    Stage::Open if leaving => {
                         self.stage = Stage::Leaving;
                         deadline.after(CLOSING_TIME);
                     }
-                    Stage::Open if leaving => return Poll::Ready(Err(Fault::DrainTimeout.into())),
                     Stage::Open => {
                         let failure = Failure::new(Fault::TunnelIdle, "no byte in either direction");
                         return Poll::Ready(Err(failure));
