@@ -26,9 +26,9 @@ use crate::server::process_ms;
 use crate::snapshot::Listener;
 use crate::tls::{HandshakeError, HandshakeFailure};
 use crate::wire::Downstream;
-use crate::wire::h1::parse::ParseHeadError;
 use crate::wire::h1::server::ReadHeadError;
 use crate::wire::head::Version;
+use crate::wire::rules::ParseHeadError;
 
 /// When Lintel drains, a kept-alive client may ask once more within this time before its connection is closed.
 const LAST_REQUEST: Duration = Duration::from_secs(1);

@@ -10,8 +10,8 @@ use crate::net::Deadline;
 use crate::observe::Fault;
 use crate::reply::Reply;
 use crate::wire::body::{Framing, Piece, ReadBodyError};
-use crate::wire::h1::server::ResponsePlan;
 use crate::wire::head::{Head, Known, Method};
+use crate::wire::rules::ResponsePlan;
 use crate::wire::{Downstream, Upstream};
 
 /// Bytes of an unread request body that are read and dropped before a connection is closed, and for how long.

@@ -24,7 +24,7 @@ use crate::route::{self, Redirect, Rewrite, Split, Table, respond};
 use crate::server::{self, Server, process_ms};
 use crate::tls::Terminator;
 use crate::upstream::{ClientTls, SystemRoots};
-use crate::wire::h1::parse::Limits;
+use crate::wire::rules::Limits;
 
 /// Protocols offered by ALPN.
 const PROTOCOLS: &[&[u8]] = &[b"http/1.1"];

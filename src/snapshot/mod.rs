@@ -21,7 +21,7 @@ use crate::pool::Pool;
 use crate::reply::Reply;
 use crate::route::{Redirect, Rewrite, Split, Table};
 use crate::upstream::ClientTls;
-use crate::wire::h1::parse::Limits;
+use crate::wire::rules::Limits;
 use crate::{listener, tls};
 
 pub use build::{Problem, build};

@@ -6,6 +6,7 @@
 pub mod body;
 pub mod h1;
 pub mod head;
+pub mod rules;
 pub mod token;
 pub mod websocket;
 

@@ -7,9 +7,10 @@
 
 use memchr::memchr;
 
-use super::parse::{ParseHeadError, copy_fields, explain, find_end};
+use super::parse::{copy_fields, explain, find_end};
 use crate::wire::body::ReadBodyError;
-use crate::wire::head::{Head, Known};
+use crate::wire::head::Head;
+use crate::wire::rules::{ParseHeadError, stands_in_head};
 
 /// Longest size line with its extensions.
 const SIZE_LINE: usize = 1024;
@@ -164,23 +165,6 @@ fn parse_trailers(section: &[u8]) -> Result<Option<Box<Head>>, ParseHeadError> {
         return Err(ParseHeadError::Malformed("a trailer field that must stand in the head"));
     }
     Ok(Some(trailers))
-}
-
-/// Fields that frame or route must not come late (RFC 9110 section 6.5.1).
-fn stands_in_head(known: Known) -> bool {
-    matches!(
-        known,
-        Known::ContentLength
-            | Known::TransferEncoding
-            | Known::Host
-            | Known::Connection
-            | Known::Te
-            | Known::Trailer
-            | Known::Upgrade
-            | Known::Expect
-            | Known::XForwardedFor
-            | Known::Forwarded
-    )
 }
 
 #[cfg(test)]

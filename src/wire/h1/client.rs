@@ -7,11 +7,12 @@ use std::pin::pin;
 use std::task::{Context, Poll, Waker, ready};
 
 use super::connection::Connection;
-use super::parse::{ParseHeadError, RESPONSE_LIMITS, find_end};
-use super::response::{self, ResponseFraming};
+use super::parse::find_end;
+use super::response;
 use crate::net::Stream;
 use crate::wire::body::Framing;
 use crate::wire::head::{Head, Method};
+use crate::wire::rules::{ParseHeadError, RESPONSE_LIMITS, ResponseFraming};
 
 /// Why no response could be read.
 #[derive(Debug, thiserror::Error)]

@@ -6,45 +6,11 @@ use std::mem::MaybeUninit;
 
 use memchr::memchr;
 
-use crate::wire::head::{Head, Known};
-
-/// Limits on one head.
-#[derive(Clone, Copy, Debug)]
-pub struct Limits {
-    /// Bytes of the whole head.
-    pub head: usize,
-    /// Number of fields.
-    pub fields: usize,
-    /// Bytes of the request target.
-    pub target: usize,
-}
-
-/// Limits on what a server may answer with.
-pub const RESPONSE_LIMITS: Limits = Limits { head: 64 * 1024, fields: 256, target: 0 };
+use crate::wire::head::Head;
+use crate::wire::rules::ParseHeadError;
 
 /// Fields that are parsed without an allocation.
 const FIELDS_ON_STACK: usize = 128;
-
-/// Why a head is refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ParseHeadError {
-    #[error("malformed head: {0}")]
-    Malformed(&'static str),
-    #[error("head is larger than its limit")]
-    TooLarge,
-    #[error("head has more fields than its limit")]
-    TooManyFields,
-    #[error("request target is longer than its limit")]
-    TargetTooLong,
-    #[error("HTTP version is not 1.0 or 1.1")]
-    Version,
-    #[error("transfer coding is not known")]
-    TransferCoding,
-    #[error("expectation is not known")]
-    Expectation,
-    #[error("CONNECT and TRACE are not served here")]
-    Method,
-}
 
 /// Finds the end of a head in `bytes`; `scanned` remembers how far earlier calls came.
 ///
@@ -101,26 +67,6 @@ pub fn explain(error: httparse::Error) -> ParseHeadError {
         Error::NewLine => ParseHeadError::Malformed("a line does not end in CRLF"),
         Error::Status => ParseHeadError::Malformed("the status is not three digits"),
         Error::Token => ParseHeadError::Malformed("the first line is not method, target and version"),
-    }
-}
-
-/// The one Content-Length of a message: `None` without the field.
-///
-/// Digits alone (RFC 9110 section 8.6), in a single field: lists and repetitions are refused even when they agree.
-pub fn content_length(head: &Head) -> Result<Option<u64>, ParseHeadError> {
-    let mut values = head.all(Known::ContentLength);
-    let Some(value) = values.next() else { return Ok(None) };
-    if values.next().is_some() {
-        return Err(ParseHeadError::Malformed("Content-Length stands twice"));
-    }
-    if value.is_empty() || !value.iter().all(u8::is_ascii_digit) {
-        return Err(ParseHeadError::Malformed("Content-Length is not a number"));
-    }
-    let text = std::str::from_utf8(value).unwrap_or_default();
-    // i64 is the most that servers in other languages can count to.
-    match text.parse::<u64>() {
-        Ok(length) if length <= i64::MAX as u64 => Ok(Some(length)),
-        _ => Err(ParseHeadError::Malformed("Content-Length is too large")),
     }
 }
 

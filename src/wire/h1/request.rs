@@ -1,21 +1,10 @@
 //! The head of a request: its line, its fields, and the rules that decide about its body.
 
-use super::parse::{Limits, ParseHeadError, content_length, copy_fields, explain, with_field_room};
+use super::parse::{copy_fields, explain, with_field_room};
 use crate::wire::body::Framing;
 use crate::wire::head::{Head, Known, Method, Version};
+use crate::wire::rules::{Limits, ParseHeadError, RequestFraming, content_length, is_authority, is_target};
 use crate::wire::token::{is_token, list};
-
-/// What a request's head says about the connection and the body.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct RequestFraming {
-    pub body: Framing,
-    /// The client can send another request afterwards.
-    pub keep_alive: bool,
-    /// The client waits for a 100 before it sends the body.
-    pub expect_continue: bool,
-    /// The client asks for another protocol (RFC 9110 section 7.8).
-    pub upgrade: bool,
-}
 
 /// Parses `bytes`, a head up to and with its empty line, into `head`.
 pub fn parse(bytes: &[u8], limits: Limits, head: &mut Head) -> Result<RequestFraming, ParseHeadError> {
@@ -63,7 +52,7 @@ fn set_target(head: &mut Head, target: &[u8]) -> Result<(), ParseHeadError> {
     if matches!(head.method(), Method::Connect | Method::Trace) {
         return Err(ParseHeadError::Method);
     }
-    if target.iter().any(|byte| *byte <= b' ' || matches!(byte, 0x7f | b'#')) {
+    if !is_target(target) {
         return Err(ParseHeadError::Malformed("the target has a byte that no target has"));
     }
     match target {
@@ -96,11 +85,6 @@ fn absolute_form(head: &mut Head, target: &[u8]) -> Result<(), ParseHeadError> {
         _ => head.set_target(&[b"/", path].concat()),
     }
     Ok(())
-}
-
-/// Bytes that a host and its port are made of (RFC 3986 section 3.2.2); which of them make one is the router's matter.
-fn is_authority(text: &[u8]) -> bool {
-    text.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+;=:[]".contains(byte))
 }
 
 /// Exactly one Host, which only HTTP/1.0 may leave out (RFC 9112 section 3.2).

@@ -1,19 +1,10 @@
 //! The head of a response: its line, its fields, and the rules that decide about its body.
 
-use super::parse::{ParseHeadError, RESPONSE_LIMITS, content_length, copy_fields, explain, with_field_room};
+use super::parse::{copy_fields, explain, with_field_room};
 use crate::wire::body::Framing;
 use crate::wire::head::{Head, Known, Method, Version};
+use crate::wire::rules::{ParseHeadError, RESPONSE_LIMITS, ResponseFraming, content_length};
 use crate::wire::token::list;
-
-/// What a response's head says about the connection and the body.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ResponseFraming {
-    pub body: Framing,
-    /// The connection can carry another request afterwards.
-    pub keep_alive: bool,
-    /// The server's `Keep-Alive: timeout=`, in seconds.
-    pub keep_alive_timeout: Option<u32>,
-}
 
 /// Parses `bytes`, a head up to and with its empty line, as the answer to a request by `method`.
 pub fn parse(bytes: &[u8], method: Method, head: &mut Head) -> Result<ResponseFraming, ParseHeadError> {

@@ -5,11 +5,12 @@ use std::ops::{Deref, DerefMut};
 use std::task::{Context, Poll, ready};
 
 use super::connection::Connection;
-use super::parse::{Limits, ParseHeadError, find_end};
-use super::request::{self, RequestFraming};
+use super::parse::find_end;
+use super::request;
 use crate::net::Stream;
 use crate::wire::body::Framing;
 use crate::wire::head::{Head, Known, Method, Version};
+use crate::wire::rules::{Limits, ParseHeadError, RequestFraming, ResponsePlan};
 
 /// Why no request could be read.
 #[derive(Debug, thiserror::Error)]
@@ -20,17 +21,6 @@ pub enum ReadHeadError {
     Truncated,
     #[error(transparent)]
     Parse(#[from] ParseHeadError),
-}
-
-/// What goes out with a response head besides its own fields.
-#[derive(Clone, Copy, Debug)]
-pub struct ResponsePlan {
-    /// Framing of the body as it will be sent.
-    pub body: Framing,
-    /// Says that the connection stays open.
-    pub keep_alive: bool,
-    /// Length to name when no body follows: the answer to HEAD, or a 304.
-    pub named_length: Option<u64>,
 }
 
 /// A client's connection.
