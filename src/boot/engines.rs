@@ -176,7 +176,11 @@ async fn run(engine: Rc<Engine>, seat: Rc<Seat>, mut inbox: mpsc::UnboundedRecei
             return;
         }
         tokio::select! {
-            _ = sweeps.tick() => engine.idle.sweep(Instant::now()),
+            _ = sweeps.tick() => {
+                let now = Instant::now();
+                engine.idle.sweep(now);
+                engine.sessions.sweep(now);
+            }
             () = emptied.notified() => {}
             order = inbox.recv() => match order {
                 Some(Order::Listen(gateway)) => {

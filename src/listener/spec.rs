@@ -17,7 +17,8 @@ pub struct Spec {
     /// Answers every request with a 308 to this listener, path and query kept.
     #[serde(default)]
     pub redirect_to: Option<String>,
-    /// Protocols offered to clients. Default: `[http1]`.
+    /// Protocols offered to clients. Default: `[http1, http2]` with TLS (by ALPN), `[http1]` without. `[http2]` without TLS
+    /// is h2c by prior knowledge.
     #[serde(default)]
     pub protocols: Option<Vec<Protocol>>,
     /// Networks whose word about the client is believed: X-Forwarded-*, Forwarded, X-Request-Id and the PROXY header.
@@ -37,6 +38,21 @@ pub struct Spec {
     /// How long a client may take.
     #[serde(default)]
     pub timeouts: Timeouts,
+}
+
+impl Spec {
+    /// Protocols offered, the preferred one first.
+    pub fn offered(&self) -> &[Protocol] {
+        match (&self.protocols, &self.tls) {
+            (Some(protocols), _) => protocols,
+            (None, Some(_)) => &[Protocol::Http2, Protocol::Http1],
+            (None, None) => &[Protocol::Http1],
+        }
+    }
+
+    pub fn offers(&self, protocol: Protocol) -> bool {
+        self.offered().contains(&protocol)
+    }
 }
 
 /// Networks as `10.0.0.0/8`; an address alone is a network of one.
@@ -66,6 +82,7 @@ fn networks<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<IpNet>, D:
 #[serde(rename_all = "snake_case")]
 pub enum Protocol {
     Http1,
+    Http2,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
@@ -91,6 +108,36 @@ pub struct Limits {
     pub uri: Bytes,
     /// Bytes of a request's body; more is answered 413.
     pub body: Bytes,
+    /// What one connection of HTTP/2 may ask for.
+    pub http2: Http2Limits,
+}
+
+/// Limits on one connection of HTTP/2.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Http2Limits {
+    /// Requests at once; one more is refused with REFUSED_STREAM.
+    pub streams: u32,
+    /// Bytes of a request's body that a client may send ahead of the server that reads it.
+    pub stream_window: Bytes,
+    /// The same over all requests of a connection.
+    pub connection_window: Bytes,
+    /// Requests that a client may give up (RST_STREAM) per second, averaged over ten seconds; more ends the connection.
+    pub resets_per_second: u32,
+    /// Control frames of each kind per second, averaged over ten seconds; more ends the connection.
+    pub control_frames_per_second: u32,
+}
+
+impl Default for Http2Limits {
+    fn default() -> Self {
+        Self {
+            streams: 128,
+            stream_window: Bytes::from_kib(256),
+            connection_window: Bytes::from_mib(1),
+            resets_per_second: 20,
+            control_frames_per_second: 100,
+        }
+    }
 }
 
 impl Default for Limits {
@@ -101,6 +148,7 @@ impl Default for Limits {
             headers: 100,
             uri: Bytes::from_kib(8),
             body: Bytes::from_mib(100),
+            http2: Http2Limits::default(),
         }
     }
 }

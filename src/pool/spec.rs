@@ -20,6 +20,9 @@ pub struct Spec {
     /// Protocol spoken to the servers.
     #[serde(default)]
     pub protocol: Protocol,
+    /// How connections of `protocol: http2` are shared and watched.
+    #[serde(default)]
+    pub http2: upstream::Http2Spec,
     /// Speaks TLS to the servers, verified unless told otherwise.
     #[serde(default)]
     pub tls: Option<upstream::TlsSpec>,
@@ -71,6 +74,8 @@ fn default_idle_connections() -> u32 {
 pub enum Protocol {
     #[default]
     Http1,
+    /// By ALPN when `tls` is set, else h2c by prior knowledge.
+    Http2,
 }
 
 /// A balancing policy by name, or with its settings: `{ policy: consistent_hash, key: { header: x-user-id } }`.

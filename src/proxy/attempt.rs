@@ -7,14 +7,15 @@ use std::time::{Duration, Instant};
 use super::fault::Failure;
 use super::forward::prepare_response;
 use super::upload::Upload;
-use crate::net::Deadline;
+use crate::net::{Address, Deadline};
 use crate::observe::Fault;
 use crate::pool::Lease;
 use crate::snapshot::PoolPlan;
-use crate::upstream::{ConnectError, connect};
+use crate::upstream::{ClientTls, ConnectError, connect};
 use crate::wire::body::Framing;
-use crate::wire::h1::client::ReadResponseError;
+use crate::wire::h1::ClientConnection;
 use crate::wire::head::Head;
+use crate::wire::rules::ReadResponseError;
 use crate::wire::{Downstream, Upstream};
 
 use super::engine::{Engine, Heads};
@@ -42,6 +43,8 @@ impl Failed {
 pub enum Kind {
     /// Nothing was sent.
     Connect,
+    /// The server says that it did nothing about the request.
+    Unprocessed,
     /// The connection ended before an answer.
     Reset,
     /// Too late or nonsense: another try would not help, or might do harm.
@@ -76,21 +79,12 @@ pub struct Ask<'a> {
 /// Sends the request and waits for the head of the answer, which ends up in `heads.response`.
 pub async fn run(
     ask: &Ask<'_>,
-    client: &mut Downstream,
+    client: &mut Downstream<'_>,
     upload: &mut Upload,
     heads: &mut Heads,
 ) -> Result<Answered, Failed> {
     let started = Instant::now();
-    // A tunnel never goes back, so it does not take a warm connection from those that do.
-    let idle = if ask.upgrade.is_some() || ask.fresh {
-        None
-    } else {
-        ask.engine.idle.take(ask.lease.server(), started)
-    };
-    let (mut server, reused) = match idle {
-        Some(server) => (server, true),
-        None => (open(ask).await?, false),
-    };
+    let (mut server, reused) = open(ask, started).await?;
     let connect = (!reused).then(|| started.elapsed());
     server.write_head(&heads.outgoing, ask.body, ask.upgrade);
     let mut exchange = Awaiting {
@@ -108,23 +102,54 @@ pub async fn run(
     Ok(Answered { server, switched, reused, connect, latency })
 }
 
-async fn open(ask: &Ask<'_>) -> Result<Upstream, Failed> {
+/// A stream or an idle connection, or else a new connection. Says whether it had served before.
+async fn open(ask: &Ask<'_>, now: Instant) -> Result<(Upstream, bool), Failed> {
+    if ask.plan.http2.is_some() {
+        return open_stream(ask).await;
+    }
+    // A tunnel never goes back, so it does not take a warm connection from those that do.
+    if ask.upgrade.is_none()
+        && !ask.fresh
+        && let Some(server) = ask.engine.idle.take(ask.lease.server(), now)
+    {
+        return Ok((Upstream::Http1(server), true));
+    }
     let server = ask.lease.server();
-    let tls = ask.plan.tls.as_ref().map(|tls| (tls, &server.spec.address));
-    let started = Instant::now();
-    match connect(&server.endpoint, tls, ask.plan.connect).await {
+    match connect(&server.endpoint, ask.tls(), ask.plan.connect).await {
         Ok(stream) => {
-            server.metrics.connect.observe(started.elapsed());
-            Ok(Upstream::new(stream))
+            server.metrics.connect.observe(now.elapsed());
+            Ok((Upstream::Http1(ClientConnection::new(stream)), false))
         }
-        Err(error) => {
-            let fault = match error {
-                ConnectError::Refused { .. } => Fault::ConnectFailed,
-                ConnectError::Timeout { .. } => Fault::ConnectTimeout,
-                ConnectError::Tls { .. } => Fault::ServerTlsFailed,
-            };
-            Err(Failed::new(Failure::new(fault, error), Kind::Connect))
-        }
+        Err(error) => Err(refused(error)),
+    }
+}
+
+/// A stream of one of the connections that are shared.
+async fn open_stream(ask: &Ask<'_>) -> Result<(Upstream, bool), Failed> {
+    let Some(http2) = &ask.plan.http2 else { return Err(Failed::new(Fault::Bug.into(), Kind::Final)) };
+    let server = ask.lease.server();
+    let stream =
+        ask.engine.sessions.open(server, ask.tls(), ask.plan.connect, http2).await.map_err(refused)?;
+    if ask.upgrade.is_some() && !stream.takes_tunnels() {
+        let detail = "the server does not take WebSockets over HTTP/2 (RFC 8441)";
+        return Err(Failed::new(Failure::new(Fault::UpgradeRefused, detail), Kind::Final));
+    }
+    let reused = stream.reused;
+    Ok((Upstream::Http2(stream), reused))
+}
+
+fn refused(error: ConnectError) -> Failed {
+    let fault = match error {
+        ConnectError::Refused { .. } => Fault::ConnectFailed,
+        ConnectError::Timeout { .. } => Fault::ConnectTimeout,
+        ConnectError::Tls { .. } => Fault::ServerTlsFailed,
+    };
+    Failed::new(Failure::new(fault, error), Kind::Connect)
+}
+
+impl<'a> Ask<'a> {
+    fn tls(&self) -> Option<(&'a ClientTls, &'a Address)> {
+        self.plan.tls.as_ref().map(|tls| (tls, &self.lease.server().spec.address))
     }
 }
 
@@ -143,7 +168,7 @@ impl Awaiting<'_> {
     fn poll(
         &mut self,
         cx: &mut Context<'_>,
-        client: &mut Downstream,
+        client: &mut Downstream<'_>,
         server: &mut Upstream,
         response: &mut Head,
     ) -> Poll<Result<bool, Failed>> {
@@ -165,7 +190,10 @@ impl Awaiting<'_> {
         }
         loop {
             match server.poll_head(cx, response) {
-                Poll::Ready(Ok(())) if response.status == 101 => return Poll::Ready(self.switch()),
+                Poll::Ready(Ok(())) if self.upgrade && server.opens_tunnel(response) => {
+                    return Poll::Ready(Ok(true));
+                }
+                Poll::Ready(Ok(())) if response.status == 101 => return Poll::Ready(Err(unasked_switch())),
                 Poll::Ready(Ok(())) if response.status >= 200 => return Poll::Ready(Ok(false)),
                 Poll::Ready(Ok(())) => self.relay(client, response)?,
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(explain(error))),
@@ -197,16 +225,7 @@ impl Awaiting<'_> {
         }
     }
 
-    /// A 101 counts only when both sides agree (RFC 9110 section 7.8).
-    fn switch(&self) -> Result<bool, Failed> {
-        if self.upgrade {
-            return Ok(true);
-        }
-        let failure = Failure::new(Fault::BadResponse, "the server switched protocols without being asked");
-        Err(Failed::new(failure, Kind::Final))
-    }
-
-    fn relay(&mut self, client: &mut Downstream, response: &mut Head) -> Result<(), Failed> {
+    fn relay(&mut self, client: &mut Downstream<'_>, response: &mut Head) -> Result<(), Failed> {
         self.informational += 1;
         if self.informational > MOST_INFORMATIONAL {
             let failure =
@@ -219,8 +238,15 @@ impl Awaiting<'_> {
     }
 }
 
+/// A 101 counts only when both sides agree (RFC 9110 section 7.8).
+fn unasked_switch() -> Failed {
+    let failure = Failure::new(Fault::BadResponse, "the server switched protocols without being asked");
+    Failed::new(failure, Kind::Final)
+}
+
 fn explain(error: ReadResponseError) -> Failed {
     let (fault, kind) = match error {
+        ReadResponseError::Unprocessed(_) => (Fault::ServerReset, Kind::Unprocessed),
         ReadResponseError::Io(_) | ReadResponseError::Ended => (Fault::ServerReset, Kind::Reset),
         ReadResponseError::Truncated => (Fault::ServerReset, Kind::Final),
         ReadResponseError::Parse(_) => (Fault::BadResponse, Kind::Final),

@@ -29,7 +29,7 @@ pub struct Asked<'h> {
 pub fn begin<'h>(
     engine: &Engine,
     exchange: &mut Exchange<'_>,
-    client: &mut Downstream,
+    client: &mut Downstream<'_>,
     request: &'h Head,
 ) -> Result<Asked<'h>, Failure> {
     client.begin_request_body(exchange.peer.listener.body_limit);
@@ -104,8 +104,8 @@ pub fn route<'s>(
 }
 
 /// A body that says itself that it is too large is refused before a server is asked.
-pub fn limit_body(exchange: &Exchange<'_>, client: &Downstream) -> Result<(), Failure> {
-    match client.request.body {
+pub fn limit_body(exchange: &Exchange<'_>, client: &Downstream<'_>) -> Result<(), Failure> {
+    match client.request().body {
         Framing::Length(length) if length > exchange.peer.listener.body_limit => {
             Err(Failure::new(Fault::BodyTooLarge, format!("the body has {length} bytes")))
         }

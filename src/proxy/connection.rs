@@ -1,37 +1,29 @@
-//! A client's connection from its first byte to its last: PROXY header, TLS, then request after request.
+//! A client's connection from its first byte to its last: PROXY header, TLS, then requests in its protocol.
 //!
 //! A connection that ends before a complete head leaves one record; one that served requests adds none, and
 //! one without a byte is only counted.
 
-use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
-use std::pin::pin;
+use std::rc::Rc;
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use super::engine::{Engine, Heads};
-use super::exchange::{Peer, Start};
-use super::fault::{self, Failure};
+use super::engine::Engine;
+use super::exchange::Peer;
+use super::fault::Failure;
 use super::respond::Manner;
-use super::{Next, respond, serve};
+use super::{requests, respond, streams};
 use crate::clock;
 use crate::listener::Pass;
 use crate::listener::proxy_protocol::{self, Header, ReadHeaderError};
-use crate::net::{Deadline, Stream, Transport};
-use crate::observe::metrics::{ClientTimeout, CloseReason, Handshake, Malformation, RequestVersion};
+use crate::net::{Stream, Transport};
+use crate::observe::metrics::{ClientTimeout, CloseReason, Handshake};
 use crate::observe::{Fault, Record};
 use crate::reply::Reply;
-use crate::server::process_ms;
 use crate::snapshot::Listener;
 use crate::tls::{HandshakeError, HandshakeFailure};
 use crate::wire::Downstream;
-use crate::wire::h1::server::ReadHeadError;
-use crate::wire::head::Version;
-use crate::wire::rules::ParseHeadError;
-
-/// When Lintel drains, a kept-alive client may ask once more within this time before its connection is closed.
-const LAST_REQUEST: Duration = Duration::from_secs(1);
+use crate::wire::h1::ServerConnection;
 
 /// For a client to read why its handshake failed.
 const ALERT_TIME: Duration = Duration::from_secs(2);
@@ -54,7 +46,7 @@ struct Ended {
 }
 
 /// Serves one connection to its end.
-pub async fn run(engine: &Engine, accepted: Accepted) {
+pub async fn run(engine: &Rc<Engine>, accepted: Accepted) {
     let Accepted { listener, transport, address, port, mut pass } = accepted;
     let started = Instant::now();
     let trusted = listener.trusted.vouch_for(address.map(|address| address.ip()));
@@ -65,7 +57,10 @@ pub async fn run(engine: &Engine, accepted: Accepted) {
         () = pass.evicted() => Err(Some(Ended { failure: Fault::ConnectionLimit.into(), reason: CloseReason::Evicted })),
     };
     match opened {
-        Ok(stream) => requests(engine, &peer, stream, pass).await,
+        Ok(stream) if peer.listener.is_http2(peer.session.as_ref()) => {
+            streams::run(engine, peer, stream, pass).await;
+        }
+        Ok(stream) => requests::run(engine, &peer, stream, pass).await,
         Err(Some(ended)) => {
             peer.listener.metrics.closed.add(ended.reason, 1);
             record_without_request(engine, &peer, &ended.failure, None, started.elapsed());
@@ -151,224 +146,20 @@ async fn refuse_handshake(peer: &Peer, error: HandshakeError) -> Option<Ended> {
 
 /// Tells a client that speaks HTTP to a TLS port what is wrong, as others do.
 async fn answer_plain_http(peer: &Peer, transport: Transport) {
-    let mut client = Downstream::new(Stream::Plain(transport));
+    let mut client = ServerConnection::new(Stream::Plain(transport));
     let reply = Reply::text(400, "400 Bad Request\nThis port speaks HTTPS; the request came without TLS.\n");
     let date = httpdate::fmt_http_date(std::time::SystemTime::now());
-    if respond::send_reply(&mut client, &reply, &goodbye(peer, date.as_bytes())).await.is_ok() {
+    if respond::send_reply(&mut Downstream::Http1(&mut client), &reply, &goodbye(peer, date.as_bytes()))
+        .await
+        .is_ok()
+    {
         respond::linger(&mut client).await;
     }
 }
 
 /// A reply without a request, after which the connection ends.
-fn goodbye<'a>(peer: &Peer, date: &'a [u8]) -> Manner<'a> {
+pub fn goodbye<'a>(peer: &Peer, date: &'a [u8]) -> Manner<'a> {
     Manner { date, request_id: "", keep_alive: false, write_idle: peer.listener.timeouts.write_idle }
-}
-
-/// What waiting for a request came to.
-enum Waited {
-    Request,
-    /// The client ended the connection between two requests.
-    Ended,
-    Failed(ReadHeadError),
-    /// The deadline of a head passed.
-    Late,
-    /// Nothing came in the time between requests.
-    Idle,
-    Evicted,
-}
-
-async fn requests(engine: &Engine, peer: &Peer, stream: Stream, mut pass: Pass) {
-    let metrics = &peer.listener.metrics;
-    let mut client = Downstream::new(stream);
-    let mut deadline = Deadline::new();
-    let mut cut = pin!(engine.cut());
-    let mut served = 0u64;
-    let next = loop {
-        let mut heads = engine.take_heads();
-        let (waited, start) =
-            next_request(engine, peer, &mut client, &mut heads, &mut deadline, &mut pass, served).await;
-        match waited {
-            Waited::Request => {}
-            Waited::Failed(_) | Waited::Late | Waited::Ended | Waited::Idle | Waited::Evicted => {
-                engine.keep_heads(heads);
-                break refuse(engine, peer, &mut client, waited, start, served).await;
-            }
-        }
-        served += 1;
-        let version = if heads.request.version == Version::Http10 {
-            RequestVersion::Http10
-        } else {
-            RequestVersion::Http11
-        };
-        metrics.requests.add(version, 1);
-        let next = serve(engine, peer, &mut client, &mut heads, start, cut.as_mut()).await;
-        engine.keep_heads(heads);
-        if !matches!(next, Next::KeepAlive) {
-            break next;
-        }
-    };
-    metrics.bytes_in.add(client.read);
-    metrics.bytes_out.add(client.written());
-    match next {
-        Next::Tunnel(handover) => handover.run(engine, client).await,
-        Next::Abort if client.ends_with_connection() => client.stream.reset_on_drop(),
-        // What came of a cut body still goes out; its framing shows that it is cut.
-        Next::Abort | Next::Close | Next::KeepAlive => {
-            pass.silent(process_ms(Instant::now()));
-            tokio::select! {
-                biased;
-                () = pass.evicted() => {}
-                () = respond::linger(&mut client) => {}
-            }
-        }
-    }
-}
-
-/// Waits for a head, no longer than it may take, and not while the connection's place is needed by another.
-async fn next_request(
-    engine: &Engine,
-    peer: &Peer,
-    client: &mut Downstream,
-    heads: &mut Heads,
-    deadline: &mut Deadline,
-    pass: &mut Pass,
-    served: u64,
-) -> (Waited, Start) {
-    let timeouts = &peer.listener.timeouts;
-    let began = Instant::now();
-    let (read, written) = (client.read - client.surplus().len() as u64, client.written());
-    let mut first_byte = client.has_begun().then_some(began);
-    deadline.after(if served == 0 || first_byte.is_some() { timeouts.head } else { timeouts.keep_alive });
-    let mut drained = pin!(engine.drained());
-    let mut draining = false;
-    let waited = poll_fn(|cx| {
-        match client.poll_head(cx, peer.listener.limits, &mut heads.request) {
-            // A place that was given away in this very moment is gone: the client was told nothing yet and asks again.
-            Poll::Ready(Ok(true)) if pass.busy().is_err() => return Poll::Ready(Waited::Evicted),
-            Poll::Ready(Ok(true)) => return Poll::Ready(Waited::Request),
-            Poll::Ready(Ok(false)) => return Poll::Ready(Waited::Ended),
-            Poll::Ready(Err(error)) => return Poll::Ready(Waited::Failed(error)),
-            Poll::Pending => {}
-        }
-        if first_byte.is_none() && client.has_begun() {
-            first_byte = Some(Instant::now());
-            deadline.after(timeouts.head);
-        }
-        pass.silent(process_ms(began));
-        if !draining && drained.as_mut().poll(cx).is_ready() {
-            draining = true;
-            if first_byte.is_none() {
-                deadline.after(LAST_REQUEST);
-            }
-        }
-        if pass.poll_evicted(cx).is_ready() {
-            return Poll::Ready(Waited::Evicted);
-        }
-        let idle = first_byte.is_none() && (served > 0 || draining);
-        deadline.poll_passed(cx).map(|()| if idle { Waited::Idle } else { Waited::Late })
-    })
-    .await;
-    deadline.clear();
-    let at = first_byte.unwrap_or_else(Instant::now);
-    (waited, Start { at, time: clock::since_epoch().saturating_sub(at.elapsed()), read, written })
-}
-
-/// Ends a connection on which no request can be served any more.
-async fn refuse(
-    engine: &Engine,
-    peer: &Peer,
-    client: &mut Downstream,
-    waited: Waited,
-    start: Start,
-    served: u64,
-) -> Next {
-    let metrics = &peer.listener.metrics;
-    let begun = client.has_begun();
-    let (failure, reason) = match waited {
-        Waited::Request => return Next::Close,
-        Waited::Ended | Waited::Failed(ReadHeadError::Io(_)) if !begun => {
-            if served == 0 && client.read == 0 {
-                metrics.silent.add(1);
-            }
-            return Next::Abort;
-        }
-        Waited::Idle => {
-            metrics.timeouts.add(ClientTimeout::KeepAlive, 1);
-            return Next::Close;
-        }
-        Waited::Evicted => {
-            metrics.closed.add(CloseReason::Evicted, 1);
-            if served > 0 && !begun {
-                return Next::Abort;
-            }
-            (Failure::new(Fault::ConnectionLimit, "closed to make room for others"), None)
-        }
-        Waited::Late if !begun => {
-            metrics.timeouts.add(ClientTimeout::Head, 1);
-            metrics.silent.add(1);
-            return Next::Close;
-        }
-        Waited::Late => {
-            metrics.timeouts.add(ClientTimeout::Head, 1);
-            let detail = format!("no whole head within {:?}", peer.listener.timeouts.head);
-            (Failure::new(Fault::HeadTimeout, detail), Some(CloseReason::Timeout))
-        }
-        Waited::Ended => (
-            Failure::new(Fault::ClientGone, "the connection ended inside a head"),
-            Some(CloseReason::ClientGone),
-        ),
-        Waited::Failed(ReadHeadError::Parse(error)) => {
-            metrics.malformed.add(malformation(error), 1);
-            (Failure::new(head_fault(error), error), Some(CloseReason::Malformed))
-        }
-        Waited::Failed(error) => {
-            metrics.malformed.add(Malformation::Truncated, 1);
-            (Failure::new(Fault::ClientGone, error), Some(CloseReason::ClientGone))
-        }
-    };
-    if let Some(reason) = reason {
-        metrics.closed.add(reason, 1);
-    }
-    let reply = fault::reply(failure.fault, "");
-    // Whoever never sent a byte gets none: it may not speak HTTP at all.
-    let answers = reply.head.status != 499 && begun;
-    let status = answers.then_some(reply.head.status);
-    record_without_request(engine, peer, &failure, status, start.at.elapsed());
-    if !answers {
-        return Next::Close;
-    }
-    match respond::send_reply(client, &reply, &goodbye(peer, &engine.date())).await {
-        Ok(_) => Next::Close,
-        Err(_) => Next::Abort,
-    }
-}
-
-fn head_fault(error: ParseHeadError) -> Fault {
-    match error {
-        ParseHeadError::Malformed(_) => Fault::BadRequest,
-        ParseHeadError::TransferCoding => Fault::TransferCodingUnknown,
-        ParseHeadError::TooLarge => Fault::HeadTooLarge,
-        ParseHeadError::TooManyFields => Fault::TooManyHeaders,
-        ParseHeadError::TargetTooLong => Fault::UriTooLong,
-        ParseHeadError::Version => Fault::VersionUnsupported,
-        ParseHeadError::Expectation => Fault::ExpectationFailed,
-        ParseHeadError::Method => Fault::MethodRefused,
-    }
-}
-
-fn malformation(error: ParseHeadError) -> Malformation {
-    match error {
-        ParseHeadError::Malformed(what) if what.starts_with("Host") => Malformation::Host,
-        ParseHeadError::Malformed(what) if what.starts_with("the target") => Malformation::Target,
-        ParseHeadError::Malformed(_) => Malformation::Head,
-        ParseHeadError::TooLarge => Malformation::HeadTooLarge,
-        ParseHeadError::TooManyFields => Malformation::TooManyHeaders,
-        ParseHeadError::TargetTooLong => Malformation::UriTooLong,
-        ParseHeadError::Version => Malformation::Version,
-        ParseHeadError::TransferCoding => Malformation::TransferCoding,
-        ParseHeadError::Expectation => Malformation::Expectation,
-        ParseHeadError::Method => Malformation::Method,
-    }
 }
 
 /// The record of a newcomer for whom there was no room.
@@ -381,7 +172,7 @@ pub fn refuse_newcomer(engine: &Engine, listener: &Arc<Listener>, address: Optio
 }
 
 /// The record of a connection that ended before a complete head.
-fn record_without_request(
+pub fn record_without_request(
     engine: &Engine,
     peer: &Peer,
     failure: &Failure,

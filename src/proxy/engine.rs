@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use crate::snapshot::{Live, Snapshot};
-use crate::upstream::Idle;
+use crate::upstream::{Idle, Sessions};
 use crate::wire::head::Head;
 
 /// Heads that a thread keeps for reuse.
@@ -62,6 +62,8 @@ pub struct Engine {
     pub process: Arc<Process>,
     live: RefCell<arc_swap::Cache<Arc<Live>, Arc<Snapshot>>>,
     pub idle: Idle,
+    /// Connections of HTTP/2 to servers.
+    pub sessions: Sessions,
     #[expect(clippy::vec_box, reason = "the boxes go to exchanges and come back; their content never moves")]
     heads: RefCell<Vec<Box<Heads>>>,
     random: RefCell<fastrand::Rng>,
@@ -88,6 +90,7 @@ impl Engine {
             process,
             live: RefCell::new(arc_swap::Cache::new(live)),
             idle: Idle::new(),
+            sessions: Sessions::default(),
             heads: RefCell::default(),
             random: RefCell::new(fastrand::Rng::new()),
             date: Cell::new((0, [0; 29])),

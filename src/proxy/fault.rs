@@ -3,7 +3,10 @@
 //! The client sees a fixed short text and the request id; the log sees the whole chain.
 
 use crate::observe::Fault;
+use crate::observe::metrics::Malformation;
 use crate::reply::{Reply, reason};
+use crate::wire::h2::ErrorCode;
+use crate::wire::rules::ParseHeadError;
 
 /// Seconds after which a client may try again when servers were missing or full.
 const RETRY_AFTER: &[u8] = b"1";
@@ -57,6 +60,14 @@ pub fn status(fault: Fault) -> u16 {
     }
 }
 
+/// How a stream of HTTP/2 is reset whose answer was begun, or cannot be given.
+pub fn error_code(fault: Fault) -> ErrorCode {
+    match fault {
+        Fault::ClientGone | Fault::WriteTimeout | Fault::DrainTimeout => ErrorCode::Cancel,
+        _ => ErrorCode::Internal,
+    }
+}
+
 /// The reply to a fault.
 pub fn reply(fault: Fault, request_id: &str) -> Reply {
     let status = status(fault);
@@ -71,5 +82,35 @@ pub fn reply(fault: Fault, request_id: &str) -> Reply {
         }
         Fault::MethodRefused => reply.with("Allow", b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"),
         _ => reply,
+    }
+}
+
+/// What a head that is refused comes to.
+pub fn head_fault(error: ParseHeadError) -> Fault {
+    match error {
+        ParseHeadError::Malformed(_) => Fault::BadRequest,
+        ParseHeadError::TransferCoding => Fault::TransferCodingUnknown,
+        ParseHeadError::TooLarge => Fault::HeadTooLarge,
+        ParseHeadError::TooManyFields => Fault::TooManyHeaders,
+        ParseHeadError::TargetTooLong => Fault::UriTooLong,
+        ParseHeadError::Version => Fault::VersionUnsupported,
+        ParseHeadError::Expectation => Fault::ExpectationFailed,
+        ParseHeadError::Method => Fault::MethodRefused,
+    }
+}
+
+/// The same for the listener's metrics.
+pub fn malformation(error: ParseHeadError) -> Malformation {
+    match error {
+        ParseHeadError::Malformed(what) if what.starts_with("Host") => Malformation::Host,
+        ParseHeadError::Malformed(what) if what.starts_with("the target") => Malformation::Target,
+        ParseHeadError::Malformed(_) => Malformation::Head,
+        ParseHeadError::TooLarge => Malformation::HeadTooLarge,
+        ParseHeadError::TooManyFields => Malformation::TooManyHeaders,
+        ParseHeadError::TargetTooLong => Malformation::UriTooLong,
+        ParseHeadError::Version => Malformation::Version,
+        ParseHeadError::TransferCoding => Malformation::TransferCoding,
+        ParseHeadError::Expectation => Malformation::Expectation,
+        ParseHeadError::Method => Malformation::Method,
     }
 }

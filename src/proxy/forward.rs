@@ -27,6 +27,8 @@ pub struct Facts<'a> {
     pub keep_expect: bool,
     /// The body goes on chunked, so trailers can.
     pub chunked: bool,
+    /// The server speaks HTTP/2, where `TE: trailers` is for both ends.
+    pub http2: bool,
 }
 
 /// Makes `outgoing`, the head for the server, out of `request`.
@@ -59,6 +61,10 @@ pub fn prepare_request(request: &Head, outgoing: &mut Head, facts: &Facts<'_>) {
         Known::Other => !is_disguised(field.name),
         _ => true,
     });
+    let takes_trailers = |member: &[u8]| member.eq_ignore_ascii_case(b"trailers");
+    if facts.http2 && request.all(Known::Te).flat_map(list).any(takes_trailers) {
+        outgoing.add_known(Known::Te, b"trailers");
+    }
     if !outgoing.has(Known::Host) {
         // HTTP/1.0 without Host: HTTP/1.1 must name one, and an empty one says that there is none (RFC 9112 section 3.2).
         outgoing.set_known(Known::Host, facts.host);
@@ -183,7 +189,11 @@ fn add_forwarded(outgoing: &mut Head, facts: &Facts<'_>) {
 }
 
 fn add_via(request: &Head, outgoing: &mut Head, pseudonym: &str) {
-    let version = if request.version == Version::Http10 { "1.0" } else { "1.1" };
+    let version = match request.version {
+        Version::Http10 => "1.0",
+        Version::Http11 => "1.1",
+        Version::Http2 => "2.0",
+    };
     append(outgoing, Known::Via, format!("{version} {pseudonym}").as_bytes());
 }
 

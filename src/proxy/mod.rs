@@ -12,7 +12,10 @@ pub mod fault;
 pub mod forward;
 pub mod outcome;
 pub mod relay;
+pub mod requests;
 pub mod respond;
+pub mod streams;
+pub mod switch;
 pub mod tunnel;
 pub mod upload;
 
@@ -31,8 +34,8 @@ use crate::wire::Downstream;
 use engine::{Engine, Heads};
 use exchange::{Exchange, Peer, Start};
 use fault::Failure;
-use relay::Handover;
 use respond::Manner;
+use switch::Handover;
 
 /// What becomes of the client's connection after an exchange.
 pub enum Next {
@@ -52,7 +55,7 @@ pub enum Next {
 pub async fn serve(
     engine: &Engine,
     peer: &Peer,
-    client: &mut Downstream,
+    client: &mut Downstream<'_>,
     heads: &mut Heads,
     start: Start,
     cut: Pin<&mut impl Future<Output = ()>>,
@@ -66,7 +69,8 @@ pub async fn serve(
     };
     exchange.body_in = client.body_read();
     if !matches!(next, Next::Tunnel(_)) {
-        exchange.record(&heads.request, client.read - client.surplus().len() as u64, client.written());
+        let (read, written) = client.bytes();
+        exchange.record(&heads.request, read, written);
     }
     next
 }
@@ -95,7 +99,7 @@ async fn guarded(
 async fn run<'s>(
     engine: &Engine,
     exchange: &mut Exchange<'s>,
-    client: &mut Downstream,
+    client: &mut Downstream<'_>,
     heads: &mut Heads,
 ) -> Result<Next, Failure> {
     let asked = begin::begin(engine, exchange, client, &heads.request)?;
@@ -124,7 +128,7 @@ async fn run<'s>(
 async fn send_edited(
     engine: &Engine,
     exchange: &mut Exchange<'_>,
-    client: &mut Downstream,
+    client: &mut Downstream<'_>,
     mut reply: Reply,
 ) -> Result<Next, Failure> {
     if let Some(route) = exchange.route {
@@ -137,12 +141,12 @@ async fn send_edited(
 async fn send(
     engine: &Engine,
     exchange: &mut Exchange<'_>,
-    client: &mut Downstream,
+    client: &mut Downstream<'_>,
     reply: &Reply,
 ) -> Result<Next, Failure> {
-    let rest_taken = !client.request.expect_continue && respond::take_rest(client).await;
+    let rest_taken = !client.request().expect_continue && respond::take_rest(client).await;
     let done = client.is_body_done() || rest_taken;
-    let keep_alive = client.request.keep_alive && done && !engine.process.is_draining();
+    let keep_alive = client.request().keep_alive && done && !engine.process.is_draining();
     (exchange.answered, exchange.status) = (true, reply.head.status);
     let manner = Manner {
         date: &engine.date(),
@@ -173,25 +177,30 @@ fn count_client_fault(exchange: &Exchange<'_>, fault: Fault) {
 async fn answer_failure(
     engine: &Engine,
     exchange: &mut Exchange<'_>,
-    client: &mut Downstream,
+    client: &mut Downstream<'_>,
     failure: Failure,
 ) -> Next {
     let fault = failure.fault;
     count_client_fault(exchange, fault);
     exchange.failure = Some(failure);
     if exchange.answered {
+        client.abort(fault::error_code(fault));
         return Next::Abort;
     }
     let reply = fault::reply(fault, &exchange.request_id);
-    if reply.head.status == 499 {
-        exchange.status = 499;
+    if reply.head.status == 499 || client.is_cut() {
+        exchange.status = reply.head.status;
+        client.abort(fault::error_code(fault));
         return Next::Abort;
     }
     if matches!(fault, Fault::BadRequest | Fault::BodyTimeout | Fault::BodyTooLarge | Fault::Bug) {
-        client.request.keep_alive = false;
+        client.close_after();
     }
     match send(engine, exchange, client, &reply).await {
         Ok(next) => next,
-        Err(_) => Next::Abort,
+        Err(failure) => {
+            client.abort(fault::error_code(failure.fault));
+            Next::Abort
+        }
     }
 }

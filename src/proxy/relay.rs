@@ -4,19 +4,19 @@ use std::future::poll_fn;
 use std::net::{IpAddr, Ipv4Addr};
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use smallvec::SmallVec;
 
 use super::Next;
 use super::attempt::{self, Answered, Ask, Failed, Kind};
 use super::engine::{Engine, Heads};
-use super::exchange::{Exchange, Kept};
+use super::exchange::Exchange;
 use super::fault::Failure;
 use super::forward::{self, Facts};
 use super::outcome::{count_retry, observe_body, observe_failure, observe_head, status_reason};
 use super::respond::{self, Download, Pace};
-use super::tunnel::Tunnel;
+use super::switch::switch;
 use super::upload::Upload;
 use crate::health::Outcome;
 use crate::observe::Fault;
@@ -31,21 +31,10 @@ use crate::wire::head::{Head, Known};
 use crate::wire::token::list;
 use crate::wire::{Downstream, Upstream};
 
-/// A tunnel ready to run, with all it needs after the snapshot is gone.
-pub struct Handover {
-    pub server: Upstream,
-    pub lease: Lease,
-    pub idle: Duration,
-    /// What both sides agreed to speak.
-    pub protocol: Vec<u8>,
-    pub kept: Kept,
-    pub plan: Arc<PoolPlan>,
-}
-
 /// What one request asks of its pool, over all attempts.
-struct Request<'s> {
-    target: &'s Target,
-    upgrade: Option<Vec<u8>>,
+pub struct Request<'s> {
+    pub target: &'s Target,
+    pub upgrade: Option<Vec<u8>>,
     hash: Option<u64>,
     /// Id of the server that the client's session lives on.
     bound: Option<u64>,
@@ -63,7 +52,7 @@ struct Request<'s> {
 pub async fn relay(
     engine: &Engine,
     exchange: &mut Exchange<'_>,
-    client: &mut Downstream,
+    client: &mut Downstream<'_>,
     heads: &mut Heads,
 ) -> Result<Next, Failure> {
     let Some(target) = exchange.target else { return Err(Fault::Bug.into()) };
@@ -127,10 +116,10 @@ pub async fn relay(
 }
 
 impl<'s> Request<'s> {
-    fn new(exchange: &Exchange<'_>, target: &'s Target, client: &Downstream, head: &Head) -> Self {
+    fn new(exchange: &Exchange<'_>, target: &'s Target, client: &Downstream<'_>, head: &Head) -> Self {
         let pool = &target.plan.pool;
         let allowed = exchange.route.map(|route| route.upgrades.as_slice()).unwrap_or_default();
-        let framing = client.request;
+        let framing = client.request();
         Self {
             target,
             upgrade: (framing.upgrade && framing.body == Framing::Empty)
@@ -143,7 +132,7 @@ impl<'s> Request<'s> {
             idempotent: head.method().is_idempotent(),
             body: framing.body,
             fresh: false,
-            written_before: client.written(),
+            written_before: client.bytes().1,
         }
     }
 
@@ -153,7 +142,7 @@ impl<'s> Request<'s> {
         failed: &Failed,
         attempts: u32,
         upload: &Upload,
-        client: &Downstream,
+        client: &Downstream<'_>,
         plan: &PoolPlan,
     ) -> bool {
         if attempts > plan.pool.spec.retries.attempts {
@@ -166,6 +155,9 @@ impl<'s> Request<'s> {
                     && self.is_repeatable(upload, client)
                     && plan.pool.try_spend_retry(Instant::now())
             }
+            Kind::Unprocessed => {
+                plan.retry_reset && upload.is_replayable() && client.bytes().1 == self.written_before
+            }
             Kind::Final | Kind::Client => false,
         }
     }
@@ -176,7 +168,7 @@ impl<'s> Request<'s> {
         status: u16,
         attempts: u32,
         upload: &Upload,
-        client: &Downstream,
+        client: &Downstream<'_>,
         plan: &PoolPlan,
     ) -> bool {
         plan.retry_statuses.contains(&status)
@@ -190,7 +182,7 @@ impl<'s> Request<'s> {
     fn is_repeatable(&self, upload: &Upload, client: &Downstream) -> bool {
         self.idempotent
             && upload.is_replayable()
-            && client.written() == self.written_before
+            && client.bytes().1 == self.written_before
             && client.is_flushed()
     }
 
@@ -225,7 +217,7 @@ fn allowed_upgrade(head: &Head, allowed: &[String]) -> Option<Vec<u8>> {
 fn prepare(
     engine: &Engine,
     exchange: &Exchange<'_>,
-    client: &Downstream,
+    client: &Downstream<'_>,
     heads: &mut Heads,
     request: &Request<'_>,
 ) {
@@ -241,8 +233,9 @@ fn prepare(
         pseudonym: &engine.process.pseudonym,
         certificate: certificate
             .map(|client| (client.subject.as_str(), client.fingerprint_sha256_hex.as_str())),
-        keep_expect: client.request.expect_continue,
+        keep_expect: client.request().expect_continue,
         chunked: request.body == Framing::Chunked,
+        http2: request.target.plan.http2.is_some(),
     };
     forward::prepare_request(&heads.request, &mut heads.outgoing, &facts);
     if request.learns {
@@ -263,7 +256,7 @@ fn prepare(
 async fn acquire(
     engine: &Engine,
     exchange: &mut Exchange<'_>,
-    client: &mut Downstream,
+    client: &mut Downstream<'_>,
     request: &Request<'_>,
 ) -> Result<Lease, Failure> {
     let pool = &request.target.plan.pool;
@@ -305,7 +298,7 @@ async fn acquire(
 async fn finish(
     engine: &Engine,
     exchange: &mut Exchange<'_>,
-    client: &mut Downstream,
+    client: &mut Downstream<'_>,
     heads: &mut Heads,
     request: &Request<'_>,
     lease: Lease,
@@ -316,6 +309,10 @@ async fn finish(
     (exchange.connect, exchange.reused) = (answered.connect, answered.reused);
     if answered.switched {
         return switch(exchange, client, heads, request, lease, answered.server).await;
+    }
+    if client.is_http2() && client.request().upgrade && (200..300).contains(&heads.response.status) {
+        // To an extended CONNECT this answer would mean that the tunnel is open.
+        return Err(Failure::new(Fault::UpgradeRefused, "the server answered the upgrade without switching"));
     }
     let mut server = answered.server;
     let plan = &request.target.plan;
@@ -342,17 +339,23 @@ async fn finish(
     exchange.body_out = download.bytes;
     observe_body(&lease, exchange.status, answered.latency, outcome.as_ref().err());
     outcome?;
-    if download.upload.is_complete() && server.is_clean() {
-        let life = idle::life(server.response.keep_alive_timeout, plan.server_keep_alive);
-        if !life.is_zero() && !engine.process.is_draining() {
-            engine.idle.put(lease.server(), server, Instant::now() + life, plan.pool.spec.idle_connections);
-        }
+    if download.upload.is_complete() {
+        put_back(engine, plan, &lease, server);
     }
     // A client that reads slowly is no work for the server.
     drop(lease);
     respond::flush(client, exchange.peer.listener.timeouts.write_idle).await?;
     let stays = client.keeps_alive() && client.is_body_done();
     Ok(if stays { Next::KeepAlive } else { Next::Close })
+}
+
+/// Keeps a connection that can serve again; a stream just ends.
+fn put_back(engine: &Engine, plan: &PoolPlan, lease: &Lease, server: Upstream) {
+    let Upstream::Http1(server) = server else { return };
+    let life = idle::life(server.response.keep_alive_timeout, plan.server_keep_alive);
+    if server.is_clean() && !life.is_zero() && !engine.process.is_draining() {
+        engine.idle.put(lease.server(), server, Instant::now() + life, plan.pool.spec.idle_connections);
+    }
 }
 
 /// Event streams may be silent for as long as tunnels.
@@ -369,7 +372,7 @@ fn pace(exchange: &Exchange<'_>, plan: &PoolPlan, response: &Head) -> Pace {
 fn write_head(
     engine: &Engine,
     exchange: &Exchange<'_>,
-    client: &mut Downstream,
+    client: &mut Downstream<'_>,
     heads: &mut Heads,
     request: &Request<'_>,
     lease: &Lease,
@@ -377,8 +380,8 @@ fn write_head(
 ) {
     let response = &mut heads.response;
     // A body that is not wholly read when the answer begins may never be.
-    let keep_alive = client.request.keep_alive && client.is_body_done() && !engine.process.is_draining();
-    let framing = server.response.body;
+    let keep_alive = client.request().keep_alive && client.is_body_done() && !engine.process.is_draining();
+    let framing = server.response().body;
     let mut plan = respond::plan(client, response, framing, heads.request.method());
     plan.keep_alive &= keep_alive;
     forward::prepare_response(response, plan.body);
@@ -395,73 +398,9 @@ fn write_head(
 }
 
 /// Names the server to a client whose pool is sticky by cookie and that does not name it already.
-fn add_cookie(exchange: &Exchange<'_>, heads: &mut Heads, request: &Request<'_>, lease: &Lease) {
+pub fn add_cookie(exchange: &Exchange<'_>, heads: &mut Heads, request: &Request<'_>, lease: &Lease) {
     let link = if exchange.scheme == "https" { Link::Tls } else { Link::Plain };
     if let Some(cookie) = request.target.plan.pool.sticky_cookie(&heads.request, lease.server(), link) {
         heads.response.add_known(Known::SetCookie, cookie.as_bytes());
-    }
-}
-
-/// Joins client and server after a 101.
-async fn switch(
-    exchange: &mut Exchange<'_>,
-    client: &mut Downstream,
-    heads: &mut Heads,
-    request: &Request<'_>,
-    lease: Lease,
-    server: Upstream,
-) -> Result<Next, Failure> {
-    let asked = request.upgrade.as_deref().unwrap_or_default();
-    let is_upgrade = heads
-        .response
-        .all(Known::Connection)
-        .flat_map(list)
-        .any(|option| option.eq_ignore_ascii_case(b"upgrade"));
-    let agreed = heads
-        .response
-        .all(Known::Upgrade)
-        .flat_map(list)
-        .any(|protocol| protocol.eq_ignore_ascii_case(asked));
-    if !(agreed && is_upgrade) {
-        return Err(Failure::new(
-            Fault::UpgradeRefused,
-            "the server switched to another protocol than was asked for",
-        ));
-    }
-    forward::prepare_response(&mut heads.response, Framing::Empty);
-    add_cookie(exchange, heads, request, &lease);
-    if let Some(route) = exchange.route {
-        route.filters.edit_response(&mut heads.response);
-    }
-    heads.response.set_known(Known::XRequestId, exchange.request_id.as_bytes());
-    let latency = exchange.first_byte.unwrap_or_default();
-    observe_body(&lease, 101, latency, None);
-    client.write_switch(&heads.response, asked);
-    (exchange.status, exchange.answered, exchange.tunnel) = (101, true, true);
-    respond::flush(client, exchange.peer.listener.timeouts.write_idle).await?;
-    let plan = &request.target.plan;
-    Ok(Next::Tunnel(Box::new(Handover {
-        server,
-        lease,
-        idle: plan.tunnel_idle,
-        protocol: asked.to_vec(),
-        kept: exchange.keep(heads),
-        plan: Arc::clone(plan),
-    })))
-}
-
-impl Handover {
-    /// Runs the tunnel to its end and writes its record.
-    pub async fn run(self, engine: &Engine, client: Downstream) {
-        let Self { server, lease, idle, protocol, kept, plan } = self;
-        plan.pool.metrics.tunnels.add(1);
-        plan.pool.metrics.tunnels_open.add(1);
-        let tunnel = Tunnel::new(client.into_connection(), server.into_connection(), idle, &protocol);
-        let (moved, outcome) = tunnel.run(engine).await;
-        kept.listener.metrics.bytes_in.add(moved.from_client);
-        kept.listener.metrics.bytes_out.add(moved.from_server);
-        drop(lease);
-        plan.pool.metrics.tunnels_open.sub(1);
-        kept.record((moved.from_client, moved.from_server), outcome.err().as_ref());
     }
 }

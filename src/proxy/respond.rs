@@ -10,6 +10,7 @@ use crate::net::Deadline;
 use crate::observe::Fault;
 use crate::reply::Reply;
 use crate::wire::body::{Framing, Piece, ReadBodyError};
+use crate::wire::h1::ServerConnection;
 use crate::wire::head::{Head, Known, Method};
 use crate::wire::rules::ResponsePlan;
 use crate::wire::{Downstream, Upstream};
@@ -19,7 +20,7 @@ const DRAINED: u64 = 16 * 1024 * 1024;
 const DRAIN_TIME: Duration = Duration::from_secs(3);
 
 /// How a response goes to this client. A body that ends with the connection takes the connection with it.
-pub fn plan(client: &Downstream, head: &Head, framing: Framing, method: Method) -> ResponsePlan {
+pub fn plan(client: &Downstream<'_>, head: &Head, framing: Framing, method: Method) -> ResponsePlan {
     let bodyless = method == Method::Head || head.status == 204 || head.status == 304;
     let named_length = match framing {
         Framing::Length(length) => Some(length),
@@ -49,7 +50,11 @@ pub struct Manner<'a> {
 }
 
 /// Sends a reply of Lintel's own; says how many bytes its body had.
-pub async fn send_reply(client: &mut Downstream, reply: &Reply, manner: &Manner<'_>) -> Result<u64, Failure> {
+pub async fn send_reply(
+    client: &mut Downstream<'_>,
+    reply: &Reply,
+    manner: &Manner<'_>,
+) -> Result<u64, Failure> {
     let keep_alive = manner.keep_alive;
     let mut head = reply.head.clone();
     head.set_known(Known::Date, manner.date);
@@ -80,7 +85,7 @@ pub async fn send_reply(client: &mut Downstream, reply: &Reply, manner: &Manner<
 }
 
 /// Writes what waits for the client, which may not be silent for longer than `write_idle`.
-pub async fn flush(client: &mut Downstream, write_idle: Duration) -> Result<(), Failure> {
+pub async fn flush(client: &mut Downstream<'_>, write_idle: Duration) -> Result<(), Failure> {
     let mut deadline = Deadline::new();
     deadline.after(write_idle);
     poll_fn(|cx| match client.poll_flush(cx) {
@@ -97,7 +102,7 @@ fn poll_stalled(cx: &mut Context<'_>, deadline: &mut Deadline) -> Poll<Result<()
 }
 
 /// Takes what is already there of an unread request body; true when that was all of it.
-pub async fn take_rest(client: &mut Downstream) -> bool {
+pub async fn take_rest(client: &mut Downstream<'_>) -> bool {
     poll_fn(|cx| {
         loop {
             match client.poll_body(cx) {
@@ -114,7 +119,7 @@ pub async fn take_rest(client: &mut Downstream) -> bool {
 }
 
 /// Ends a connection so that the client can read our last bytes: a reset would take them away.
-pub async fn linger(client: &mut Downstream) {
+pub async fn linger(client: &mut ServerConnection) {
     let mut deadline = Deadline::new();
     deadline.after(DRAIN_TIME);
     let mut shut = false;
@@ -212,14 +217,14 @@ impl<'a> Download<'a> {
 
     /// Takes all of it from the server. Its end may still wait for the client: the server is free before the client can
     /// know that it is.
-    pub async fn run(&mut self, client: &mut Downstream, server: &mut Upstream) -> Result<(), Failure> {
+    pub async fn run(&mut self, client: &mut Downstream<'_>, server: &mut Upstream) -> Result<(), Failure> {
         poll_fn(|cx| self.poll(cx, client, server)).await
     }
 
     fn poll(
         &mut self,
         cx: &mut Context<'_>,
-        client: &mut Downstream,
+        client: &mut Downstream<'_>,
         server: &mut Upstream,
     ) -> Poll<Result<(), Failure>> {
         self.poll_upload(cx, client, server)?;
@@ -267,7 +272,7 @@ impl<'a> Download<'a> {
     fn poll_upload(
         &mut self,
         cx: &mut Context<'_>,
-        client: &mut Downstream,
+        client: &mut Downstream<'_>,
         server: &mut Upstream,
     ) -> Result<(), Failure> {
         if self.upload_failed || self.upload.is_over() {
@@ -283,7 +288,7 @@ impl<'a> Download<'a> {
         }
     }
 
-    fn finish(&mut self, client: &mut Downstream, server: &Upstream) -> Result<(), Failure> {
+    fn finish(&mut self, client: &mut Downstream<'_>, server: &Upstream) -> Result<(), Failure> {
         let trailers = if client.takes_chunked() { server.trailers() } else { None };
         if !client.finish_body(trailers) {
             return Err(Failure::new(Fault::ResponseTruncated, "the body is shorter than its length"));

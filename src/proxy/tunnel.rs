@@ -1,4 +1,4 @@
-//! An upgraded connection: bytes both ways, frame boundaries followed, a gentle end.
+//! An upgraded connection, or an upgraded stream of HTTP/2: bytes both ways, frame boundaries followed, a gentle end.
 //!
 //! ```text
 //! Open --draining: after its own short delay--> Leaving --at a frame boundary--> Closing: Close 1001 to the client
@@ -18,9 +18,9 @@ use tokio::io::AsyncWrite;
 use super::engine::Engine;
 use super::fault::Failure;
 use crate::net::buffer::BLOCK;
-use crate::net::{Buffer, Deadline, Stream};
+use crate::net::{Buffer, Deadline};
 use crate::observe::Fault;
-use crate::wire::h1::Connection;
+use crate::wire::Pipe;
 use crate::wire::websocket::{Follower, GOING_AWAY, close_frame};
 
 /// How long a client may take to answer our Close, and one side of a WebSocket to end after the other.
@@ -49,7 +49,7 @@ enum Stage {
 
 /// One end: what was read from it and not yet written to the other.
 struct Side {
-    stream: Stream,
+    stream: Pipe,
     inbound: Buffer,
     follower: Follower,
     ended: bool,
@@ -74,8 +74,7 @@ pub struct Moved {
 }
 
 impl Side {
-    fn new(connection: Connection) -> Self {
-        let (stream, inbound) = connection.into_tunnel();
+    fn new((stream, inbound): (Pipe, Buffer)) -> Self {
         let follower = Follower::default();
         Self { stream, inbound, follower, ended: false, passed_on: false, moved: 0 }
     }
@@ -87,7 +86,7 @@ impl Side {
 
 impl Tunnel {
     /// Joins two connections; the 101 is with the client already.
-    pub fn new(client: Connection, server: Connection, idle: Duration, protocol: &[u8]) -> Self {
+    pub fn new(client: (Pipe, Buffer), server: (Pipe, Buffer), idle: Duration, protocol: &[u8]) -> Self {
         let (client, server) = (Side::new(client), Side::new(server));
         let is_websocket = protocol.eq_ignore_ascii_case(b"websocket");
         Self { client, server, idle, is_websocket, stage: Stage::Open }

@@ -94,7 +94,7 @@ impl Upload {
     pub fn poll(
         &mut self,
         cx: &mut Context<'_>,
-        client: &mut Downstream,
+        client: &mut Downstream<'_>,
         server: &mut Upstream,
     ) -> Poll<Result<(), Failure>> {
         loop {
@@ -146,7 +146,7 @@ impl Upload {
     fn poll_forward(
         &mut self,
         cx: &mut Context<'_>,
-        client: &mut Downstream,
+        client: &mut Downstream<'_>,
         server: &mut Upstream,
     ) -> Poll<io::Result<()>> {
         let piece = client.piece();

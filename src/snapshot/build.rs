@@ -7,13 +7,14 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU16;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::{Action, Listener, PoolPlan, RedirectTo, Route, Snapshot, Target, Timeouts};
 use crate::clock;
 use crate::config::File;
 use crate::discovery::{Answers, Poke, expand};
 use crate::filter::{self, Filters};
+use crate::listener::spec::Protocol;
 use crate::listener::{self, Trusted};
 use crate::net::{Address, Endpoint};
 use crate::observe::AccessLog;
@@ -23,11 +24,18 @@ use crate::pool::{self, Pool, StickyKey};
 use crate::route::{self, Redirect, Rewrite, Split, Table, respond};
 use crate::server::{self, Server, process_ms};
 use crate::tls::Terminator;
-use crate::upstream::{ClientTls, SystemRoots};
+use crate::units::Bytes;
+use crate::upstream::{ClientTls, Http2, SystemRoots};
+use crate::wire::h2::{Liveness, Rates, SessionLimits};
 use crate::wire::rules::Limits;
 
-/// Protocols offered by ALPN.
-const PROTOCOLS: &[&[u8]] = &[b"http/1.1"];
+/// ALPN names, the preferred one first.
+const BOTH: &[&[u8]] = &[b"h2", b"http/1.1"];
+const HTTP1: &[&[u8]] = &[b"http/1.1"];
+const HTTP2: &[&[u8]] = &[b"h2"];
+
+/// How long a connection of HTTP/2 to a server may be idle when the user writes nothing.
+const HTTP2_LIFE: Duration = Duration::from_secs(60);
 
 /// Something wrong that only showed while building.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -113,7 +121,9 @@ impl Builder<'_> {
             |identity, endpoint, spec: &server::Spec| make_server(metrics, &shared, identity, endpoint, spec);
         let servers = expand(&spec.servers, &Answers::new(), &[], make);
         let key = self.sticky_key(name, spec);
-        let tls = spec.tls.as_ref().map(|tls| ClientTls::build(tls, PROTOCOLS, &self.roots)).transpose();
+        let is_http2 = spec.protocol == pool::spec::Protocol::Http2;
+        let protocols = if is_http2 { HTTP2 } else { HTTP1 };
+        let tls = spec.tls.as_ref().map(|tls| ClientTls::build(tls, protocols, &self.roots)).transpose();
         let tls = match tls {
             Ok(tls) => tls,
             Err(errors) => {
@@ -130,6 +140,7 @@ impl Builder<'_> {
         Some(Arc::new(PoolPlan {
             pool,
             tls,
+            http2: is_http2.then(|| http2(spec)),
             connect: spec.timeouts.connect.std(),
             response: spec.timeouts.response.std(),
             body_idle: spec.timeouts.body_idle.std(),
@@ -178,7 +189,7 @@ impl Builder<'_> {
         let metrics = &self.surroundings.metrics;
         let tls = match &spec.tls {
             None => None,
-            Some(tls) => match Terminator::build(tls, PROTOCOLS, clock::since_epoch()) {
+            Some(tls) => match Terminator::build(tls, protocols(spec), clock::since_epoch()) {
                 Ok((terminator, warnings)) => {
                     let at = |warning: crate::tls::Warning| Problem {
                         at: format!("listeners.{name}.tls.{}", warning.at),
@@ -202,6 +213,8 @@ impl Builder<'_> {
         });
         let certificates = certificates.collect();
         let (limits, timeouts) = (&spec.limits, &spec.timeouts);
+        let head =
+            Limits { head: limits.head.size(), fields: limits.headers as usize, target: limits.uri.size() };
         Some(Listener {
             certificates,
             name: name.into(),
@@ -209,11 +222,8 @@ impl Builder<'_> {
             tls,
             redirect_to: spec.redirect_to.as_ref().and_then(|to| redirect_to(to, file)),
             metrics: metrics.listener(name),
-            limits: Limits {
-                head: limits.head.size(),
-                fields: limits.headers as usize,
-                target: limits.uri.size(),
-            },
+            http2: session_limits(limits, head),
+            limits: head,
             body_limit: limits.body.count(),
             timeouts: Timeouts {
                 tls_handshake: timeouts.tls_handshake.std(),
@@ -318,6 +328,38 @@ impl Builder<'_> {
         };
         let targets = spec.to.keys().map(target).collect::<Option<Vec<_>>>()?;
         Some(Action::Forward { split, targets })
+    }
+}
+
+fn http2(spec: &pool::Spec) -> Http2 {
+    Http2 {
+        streams: spec.http2.streams,
+        liveness: Liveness {
+            ping_after: spec.http2.ping_after.std(),
+            ping_timeout: spec.http2.ping_timeout.std(),
+        },
+        life: spec.timeouts.server_keep_alive.map_or(HTTP2_LIFE, |life| life.std()),
+    }
+}
+
+/// What a listener offers by ALPN. HTTP/2 is preferred where both are.
+fn protocols(spec: &listener::Spec) -> &'static [&'static [u8]] {
+    match (spec.offers(Protocol::Http1), spec.offers(Protocol::Http2)) {
+        (true, true) => BOTH,
+        (_, false) => HTTP1,
+        (false, true) => HTTP2,
+    }
+}
+
+fn session_limits(limits: &listener::spec::Limits, head: Limits) -> SessionLimits {
+    let http2 = &limits.http2;
+    let window = |bytes: Bytes| u32::try_from(bytes.count()).unwrap_or(u32::MAX);
+    SessionLimits {
+        streams: http2.streams,
+        stream_window: window(http2.stream_window),
+        connection_window: window(http2.connection_window),
+        rates: Rates { resets: http2.resets_per_second, control: http2.control_frames_per_second },
+        head,
     }
 }
 

@@ -14,13 +14,14 @@ use arc_swap::ArcSwap;
 use crate::discovery::Poke;
 use crate::filter::Filters;
 use crate::listener::Trusted;
-use crate::listener::spec::ProxyProtocol;
+use crate::listener::spec::{Protocol, ProxyProtocol};
 use crate::observe::AccessLog;
 use crate::observe::metrics::{CertificateMetrics, ListenerMetrics, Metrics, RouteMetrics};
 use crate::pool::Pool;
 use crate::reply::Reply;
 use crate::route::{Redirect, Rewrite, Split, Table};
-use crate::upstream::ClientTls;
+use crate::upstream::{ClientTls, Http2};
+use crate::wire::h2::SessionLimits;
 use crate::wire::rules::Limits;
 use crate::{listener, tls};
 
@@ -54,10 +55,20 @@ pub struct Listener {
     pub certificates: Vec<CertificateMetrics>,
     pub limits: Limits,
     pub body_limit: u64,
+    /// What a connection of HTTP/2 may ask for.
+    pub http2: SessionLimits,
     pub timeouts: Timeouts,
 }
 
 impl Listener {
+    /// Whether a connection speaks HTTP/2, by what its TLS handshake agreed on or by prior knowledge.
+    pub fn is_http2(&self, session: Option<&tls::Session>) -> bool {
+        if !self.spec.offers(Protocol::Http1) {
+            return true;
+        }
+        session.and_then(|session| session.protocol) == Some(b"h2")
+    }
+
     pub fn requires_proxy_header(&self) -> bool {
         self.spec.proxy_protocol == ProxyProtocol::Required
     }
@@ -116,6 +127,8 @@ pub struct Target {
 pub struct PoolPlan {
     pub pool: Arc<Pool>,
     pub tls: Option<ClientTls>,
+    /// The servers speak HTTP/2.
+    pub http2: Option<Http2>,
     pub connect: Duration,
     pub response: Duration,
     pub body_idle: Duration,

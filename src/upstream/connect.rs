@@ -10,7 +10,7 @@ use super::ClientTls;
 use crate::net::{Address, Endpoint, Stream};
 
 /// Why no connection could be made. Nothing of a request was sent.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum ConnectError {
     #[error("no connection to {endpoint}: {reason}")]
     Refused { endpoint: Endpoint, reason: String },

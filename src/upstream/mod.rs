@@ -2,10 +2,12 @@
 
 pub mod connect;
 pub mod idle;
+pub mod sessions;
 pub mod spec;
 pub mod tls;
 
 pub use connect::{ConnectError, connect};
 pub use idle::Idle;
-pub use spec::TlsSpec;
+pub use sessions::{Http2, Sessions};
+pub use spec::{Http2Spec, TlsSpec};
 pub use tls::{ClientTls, SystemRoots};

@@ -1,5 +1,7 @@
 //! Rules that heads keep in every protocol: their limits, the lengths they announce, and what is known of a message then.
 
+use std::io;
+
 use crate::wire::body::Framing;
 use crate::wire::head::{Head, Known};
 
@@ -69,6 +71,22 @@ pub struct ResponsePlan {
     pub keep_alive: bool,
     /// Length to name when no body follows: the answer to HEAD, or a 304.
     pub named_length: Option<u64>,
+}
+
+/// Why no response could be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadResponseError {
+    #[error("connection failed before the response: {0}")]
+    Io(#[from] io::Error),
+    #[error("connection ended before the response")]
+    Ended,
+    /// It did nothing about the request and never will: any request can be sent again.
+    #[error("the server did not take the request: {0}")]
+    Unprocessed(io::Error),
+    #[error("connection ended inside the response head")]
+    Truncated,
+    #[error("bad response: {0}")]
+    Parse(#[from] ParseHeadError),
 }
 
 /// The one Content-Length of a message: `None` without the field.

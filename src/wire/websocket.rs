@@ -3,6 +3,9 @@
 //! Payloads are neither read nor unmasked. Knowing the boundaries is enough to count, and to say
 //! goodbye between two frames instead of in the middle of one.
 
+use aws_lc_rs::digest;
+use base64::Engine as _;
+
 /// Close code of an endpoint that goes away (RFC 6455 section 7.4.1).
 pub const GOING_AWAY: u16 = 1001;
 
@@ -88,6 +91,19 @@ pub fn close_frame(code: u16) -> [u8; 4] {
     [0x80 | OPCODE_CLOSE, 2, high, low]
 }
 
+/// A new Sec-WebSocket-Key: sixteen random bytes (RFC 6455 section 4.1).
+pub fn new_key() -> String {
+    let bytes: [u8; 16] = std::array::from_fn(|_| fastrand::u8(..));
+    base64::engine::general_purpose::STANDARD.encode(bytes)
+}
+
+/// The Sec-WebSocket-Accept that answers a key (RFC 6455 section 4.2.2).
+pub fn accept(key: &[u8]) -> String {
+    const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
+    let digest = digest::digest(&digest::SHA1_FOR_LEGACY_USE_ONLY, &[key, GUID].concat());
+    base64::engine::general_purpose::STANDARD.encode(digest.as_ref())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -132,6 +148,13 @@ mod tests {
                 prop_assert_eq!(follower.is_at_boundary(), ends.contains(&at));
             }
         }
+    }
+
+    #[test]
+    fn a_key_is_accepted_as_the_rfc_shows() {
+        assert_eq!(accept(b"dGhlIHNhbXBsZSBub25jZQ=="), "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
+        assert_eq!(new_key().len(), 24);
+        assert_ne!(new_key(), new_key());
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use super::cell::{Counter, CounterBy, Gauge, Histogram};
 use super::family::{Cells, Family, Handle, Kind};
 use crate::observe::label::labels;
+use crate::wire::h2::{ErrorCode, Flood};
 
 /// Handles of one listener.
 pub type ListenerMetrics = Handle<ListenerCells>;
@@ -26,6 +27,8 @@ labels! {
         ClientGone = "client_gone",
         /// It was still in use at `drain_timeout`.
         Drain = "drain",
+        /// It sent too much of what costs little to send; `lintel_listener_http2_floods_total` says what.
+        Flood = "flood",
         /// It could not be set up: the system refused something.
         System = "system",
     }
@@ -120,12 +123,66 @@ labels! {
         TlsHandshake = "tls_handshake",
         /// A whole request head.
         Head = "head",
+        /// The preface of HTTP/2.
+        Preface = "preface",
         /// Silence inside a request's body.
         BodyIdle = "body_idle",
         /// No further request on a kept-alive connection: usual, not a fault.
         KeepAlive = "keep_alive",
         /// No byte of the response taken.
         WriteIdle = "write_idle",
+    }
+}
+
+labels! {
+    /// What a client of HTTP/2 did too often.
+    Http2Flood("reason") {
+        /// Requests given up as fast as they were made.
+        RapidReset = "rapid_reset",
+        /// SETTINGS frames.
+        Settings = "settings",
+        /// PING frames.
+        Ping = "ping",
+        /// PRIORITY frames and frames of unknown types.
+        Priority = "priority",
+        /// WINDOW_UPDATE frames out of proportion to the data sent.
+        WindowUpdate = "window_update",
+        /// DATA frames without a byte.
+        EmptyData = "empty_data",
+        /// DATA frames of a few bytes.
+        SmallData = "small_data",
+        /// Mistakes that Lintel has to reset streams for.
+        StreamErrors = "stream_errors",
+        /// CONTINUATION frames of one head.
+        Continuation = "continuation",
+        /// A head far beyond its limit.
+        HeaderBlock = "header_block",
+        /// Answers that it asked for and did not read.
+        Unread = "unread",
+    }
+}
+
+labels! {
+    /// An error of HTTP/2 that Lintel ended a stream or a connection with (RFC 9113 section 7).
+    Http2Error("code") {
+        /// PROTOCOL_ERROR.
+        Protocol = "protocol_error",
+        /// FLOW_CONTROL_ERROR.
+        FlowControl = "flow_control_error",
+        /// SETTINGS_TIMEOUT.
+        SettingsTimeout = "settings_timeout",
+        /// STREAM_CLOSED.
+        StreamClosed = "stream_closed",
+        /// FRAME_SIZE_ERROR.
+        FrameSize = "frame_size_error",
+        /// REFUSED_STREAM.
+        RefusedStream = "refused_stream",
+        /// COMPRESSION_ERROR.
+        Compression = "compression_error",
+        /// ENHANCE_YOUR_CALM.
+        EnhanceYourCalm = "enhance_your_calm",
+        /// Any other.
+        Other = "other",
     }
 }
 
@@ -138,6 +195,40 @@ labels! {
         Http11 = "1.1",
         /// HTTP/2.
         Http2 = "2",
+    }
+}
+
+impl Http2Flood {
+    pub fn of(flood: Flood) -> Self {
+        match flood {
+            Flood::RapidReset => Self::RapidReset,
+            Flood::Settings => Self::Settings,
+            Flood::Ping => Self::Ping,
+            Flood::Priority => Self::Priority,
+            Flood::WindowUpdate => Self::WindowUpdate,
+            Flood::EmptyData => Self::EmptyData,
+            Flood::SmallData => Self::SmallData,
+            Flood::StreamErrors => Self::StreamErrors,
+            Flood::Continuation => Self::Continuation,
+            Flood::HeaderBlock => Self::HeaderBlock,
+            Flood::Unread => Self::Unread,
+        }
+    }
+}
+
+impl Http2Error {
+    pub fn of(code: ErrorCode) -> Self {
+        match code {
+            ErrorCode::Protocol => Self::Protocol,
+            ErrorCode::FlowControl => Self::FlowControl,
+            ErrorCode::SettingsTimeout => Self::SettingsTimeout,
+            ErrorCode::StreamClosed => Self::StreamClosed,
+            ErrorCode::FrameSize => Self::FrameSize,
+            ErrorCode::RefusedStream => Self::RefusedStream,
+            ErrorCode::Compression => Self::Compression,
+            ErrorCode::EnhanceYourCalm => Self::EnhanceYourCalm,
+            _ => Self::Other,
+        }
     }
 }
 
@@ -156,6 +247,8 @@ pub struct ListenerCells {
     pub malformed: CounterBy<Malformation>,
     pub timeouts: CounterBy<ClientTimeout>,
     pub requests: CounterBy<RequestVersion>,
+    pub http2_floods: CounterBy<Http2Flood>,
+    pub http2_errors: CounterBy<Http2Error>,
     /// Bytes from clients without TLS; may be added when a connection ends.
     pub bytes_in: Counter,
     /// Bytes to clients without TLS; may be added when a connection ends.
@@ -234,6 +327,20 @@ impl Cells for ListenerCells {
             labels: &["version"],
             help: "Request heads received, by protocol version.",
             read: |cells, samples| samples.by(&cells.requests),
+        },
+        Family {
+            name: "lintel_listener_http2_floods_total",
+            kind: Kind::Counter,
+            labels: &["reason"],
+            help: "Connections of HTTP/2 ended because the client did something too often, by what.",
+            read: |cells, samples| samples.by(&cells.http2_floods),
+        },
+        Family {
+            name: "lintel_listener_http2_errors_total",
+            kind: Kind::Counter,
+            labels: &["code"],
+            help: "Streams and connections of HTTP/2 ended for a mistake of the client, by error code.",
+            read: |cells, samples| samples.by(&cells.http2_errors),
         },
         Family {
             name: "lintel_listener_received_bytes_total",

@@ -18,8 +18,8 @@ use std::sync::Arc;
 pub use cell::{Counter, CounterBy, Gauge, Histogram};
 pub use family::Handle;
 pub use listener::{
-    ClientTimeout, CloseReason, Handshake, HandshakeFailure, ListenerCells, ListenerMetrics, Malformation,
-    RequestVersion,
+    ClientTimeout, CloseReason, Handshake, HandshakeFailure, Http2Error, Http2Flood, ListenerCells,
+    ListenerMetrics, Malformation, RequestVersion,
 };
 pub use pool::{PoolCells, PoolMetrics, RetryReason, StickyOutcome};
 pub use process::{CertificateCells, CertificateMetrics, ProcessCells};

@@ -1,7 +1,6 @@
 //! A connection to a server: requests go out, responses come in.
 
 use std::future::{Future, poll_fn};
-use std::io;
 use std::ops::{Deref, DerefMut};
 use std::pin::pin;
 use std::task::{Context, Poll, Waker, ready};
@@ -11,21 +10,9 @@ use super::parse::find_end;
 use super::response;
 use crate::net::Stream;
 use crate::wire::body::Framing;
-use crate::wire::head::{Head, Method};
-use crate::wire::rules::{ParseHeadError, RESPONSE_LIMITS, ResponseFraming};
-
-/// Why no response could be read.
-#[derive(Debug, thiserror::Error)]
-pub enum ReadResponseError {
-    #[error("connection failed before the response: {0}")]
-    Io(#[from] io::Error),
-    #[error("connection ended before the response")]
-    Ended,
-    #[error("connection ended inside the response head")]
-    Truncated,
-    #[error("bad response: {0}")]
-    Parse(#[from] ParseHeadError),
-}
+use crate::wire::head::{Head, Known, Method};
+use crate::wire::rules::{ParseHeadError, RESPONSE_LIMITS, ReadResponseError, ResponseFraming};
+use crate::wire::websocket;
 
 /// A connection to a server.
 #[derive(Debug)]
@@ -34,6 +21,8 @@ pub struct ClientConnection {
     scanned: usize,
     method: Method,
     pub response: ResponseFraming,
+    /// The WebSocket key that was made here, since the client's protocol has none.
+    key: Option<String>,
 }
 
 impl ClientConnection {
@@ -43,6 +32,7 @@ impl ClientConnection {
             scanned: 0,
             method: Method::Get,
             response: ResponseFraming::default(),
+            key: None,
         }
     }
 
@@ -68,9 +58,27 @@ impl ClientConnection {
         if let Some(protocol) = upgrade {
             self.outbound.push_field("Connection", b"Upgrade");
             self.outbound.push_field("Upgrade", protocol);
+            self.write_websocket_key(head, protocol);
         }
         self.outbound.push(b"\r\n");
         self.outbound.begin_body(body);
+    }
+
+    /// A WebSocket that came by HTTP/2 has no key, and a server of HTTP/1.1 wants one.
+    fn write_websocket_key(&mut self, head: &Head, protocol: &[u8]) {
+        if protocol.eq_ignore_ascii_case(b"websocket") && !head.has(Known::SecWebSocketKey) {
+            let key = self.key.insert(websocket::new_key());
+            self.connection.outbound.push_field(Known::SecWebSocketKey.name(), key.as_bytes());
+            if !head.has(Known::SecWebSocketVersion) {
+                self.connection.outbound.push_field(Known::SecWebSocketVersion.name(), b"13");
+            }
+        }
+    }
+
+    /// Whether a 101 answers the key that was made here, if one was (RFC 6455 section 4.1).
+    pub fn has_accepted(&self, head: &Head) -> bool {
+        let Some(key) = &self.key else { return true };
+        head.get(Known::SecWebSocketAccept) == Some(websocket::accept(key.as_bytes()).as_bytes())
     }
 
     /// Reads the next head, informational or final.

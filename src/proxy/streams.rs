@@ -1,0 +1,308 @@
+//! Requests of a connection by HTTP/2: each stream is an exchange in a task of its own.
+//!
+//! This task reads and writes for all of them, and ends the connection: in order when it is idle or Lintel drains, at
+//! once when the client does what it must not.
+
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use super::connection::{goodbye, record_without_request};
+use super::engine::{Engine, Heads};
+use super::exchange::{Peer, Start};
+use super::fault::{self, Failure, head_fault, malformation};
+use super::{Next, respond, serve};
+use crate::clock;
+use crate::listener::Pass;
+use crate::net::{Buffer, Deadline, Stream};
+use crate::observe::Fault;
+use crate::observe::metrics::{
+    ClientTimeout, CloseReason, Http2Error, Http2Flood, Malformation, RequestVersion,
+};
+use crate::server::process_ms;
+use crate::wire::h2::{Asked, Closed, ErrorCode, Flood, ServerSession, ServerStream};
+use crate::wire::rules::ParseHeadError;
+use crate::wire::{Downstream, Pipe};
+
+/// When Lintel drains, requests that are on their way while the client learns of it are still served for this long.
+const LAST_REQUESTS: Duration = Duration::from_secs(1);
+
+/// For the last frames to reach the client.
+const GOODBYE_TIME: Duration = Duration::from_secs(2);
+
+/// Where a connection stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// Nothing but silence or a part of the preface has come.
+    Opening,
+    Open,
+    /// The client was asked to send no more, and may not know it yet.
+    Announced,
+    /// No more requests are taken.
+    Leaving,
+    /// GOAWAY is being written.
+    Closing,
+}
+
+/// One connection.
+struct Connection<'e> {
+    engine: &'e Rc<Engine>,
+    peer: Rc<Peer>,
+    session: ServerSession,
+    pass: Pass,
+    stage: Stage,
+    /// Of the stage, or of idleness.
+    deadline: Deadline,
+    /// A header block that has begun must end by then.
+    head: Deadline,
+    /// What is written must go on by then.
+    write: Deadline,
+    written: u64,
+    idle: bool,
+    /// Streams were opened.
+    served: bool,
+}
+
+/// Serves a connection of HTTP/2 to its end.
+pub async fn run(engine: &Rc<Engine>, peer: Peer, stream: Stream, pass: Pass) {
+    let peer = Rc::new(peer);
+    let session = ServerSession::new(stream, peer.listener.http2);
+    let began = Instant::now();
+    let mut connection = Connection {
+        engine,
+        peer: Rc::clone(&peer),
+        session,
+        pass,
+        stage: Stage::Opening,
+        deadline: Deadline::new(),
+        head: Deadline::new(),
+        write: Deadline::new(),
+        written: 0,
+        idle: true,
+        served: false,
+    };
+    connection.deadline.after(peer.listener.timeouts.head);
+    let mut drained = pin!(engine.drained());
+    let closed = poll_fn(|cx| {
+        let draining =
+            matches!(connection.stage, Stage::Opening | Stage::Open) && drained.as_mut().poll(cx).is_ready();
+        connection.poll(cx, draining)
+    })
+    .await;
+    connection.account(closed, began);
+}
+
+impl Connection<'_> {
+    fn poll(&mut self, cx: &mut Context<'_>, draining: bool) -> Poll<Closed> {
+        if draining {
+            self.announce();
+        }
+        loop {
+            match self.session.poll(cx) {
+                Poll::Ready(Ok(asked)) => self.take(asked),
+                Poll::Ready(Err(closed)) => return Poll::Ready(closed),
+                Poll::Pending => {
+                    if self.poll_time(cx).is_pending() {
+                        return Poll::Pending;
+                    }
+                }
+            }
+        }
+    }
+
+    fn take(&mut self, asked: Asked) {
+        let metrics = &self.peer.listener.metrics;
+        match asked {
+            Asked::Request { stream, head, refused } => {
+                metrics.requests.add(RequestVersion::Http2, 1);
+                self.served = true;
+                let (engine, peer) = (Rc::clone(self.engine), Rc::clone(&self.peer));
+                let mut heads = engine.take_heads();
+                let spare = std::mem::replace(&mut heads.request, head);
+                self.session.keep(spare);
+                tokio::task::spawn_local(exchange(engine, peer, stream, heads, refused));
+            }
+            Asked::StreamError { code, detail, malformed } => {
+                metrics.http2_errors.add(Http2Error::of(code), 1);
+                if malformed {
+                    metrics.malformed.add(malformation(ParseHeadError::Malformed(detail)), 1);
+                    let failure = Failure::new(Fault::BadRequest, detail);
+                    record_without_request(self.engine, &self.peer, &failure, None, Duration::ZERO);
+                }
+            }
+        }
+    }
+
+    /// Looks at the clocks; ready when something was done about one.
+    fn poll_time(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let timeouts = self.peer.listener.timeouts;
+        let written = self.session.written();
+        if self.session.is_flushed() {
+            self.write.clear();
+        } else if !self.write.is_set() || written != self.written {
+            self.write.after(timeouts.write_idle);
+        }
+        self.written = written;
+        match (self.session.is_inside_head(), self.head.is_set()) {
+            (true, false) => self.head.after(timeouts.head),
+            (false, true) => self.head.clear(),
+            _ => {}
+        }
+        self.note_idleness(timeouts.keep_alive);
+        if self.write.poll_passed(cx).is_ready() {
+            self.peer.listener.metrics.timeouts.add(ClientTimeout::WriteIdle, 1);
+            self.session.lose("the client read nothing in time");
+            return Poll::Ready(());
+        }
+        if self.head.poll_passed(cx).is_ready() {
+            self.peer.listener.metrics.timeouts.add(ClientTimeout::Head, 1);
+            self.close(ErrorCode::EnhanceYourCalm, "no whole head in time");
+            return Poll::Ready(());
+        }
+        if self.idle && self.stage == Stage::Leaving {
+            self.close(ErrorCode::NoError, "");
+            return Poll::Ready(());
+        }
+        if self.stage == Stage::Announced && self.session.has_heard() {
+            self.leave("");
+            return Poll::Ready(());
+        }
+        if self.idle && self.pass.poll_evicted(cx).is_ready() && self.stage != Stage::Closing {
+            self.peer.listener.metrics.closed.add(CloseReason::Evicted, 1);
+            self.close(ErrorCode::NoError, "closed to make room for others");
+            return Poll::Ready(());
+        }
+        std::task::ready!(self.deadline.poll_passed(cx));
+        self.pass_deadline();
+        Poll::Ready(())
+    }
+
+    /// Whether nothing is under way, and since when.
+    fn note_idleness(&mut self, keep_alive: Duration) {
+        if self.stage == Stage::Opening && self.session.is_open() {
+            self.stage = Stage::Open;
+            self.deadline.after(keep_alive);
+        }
+        let idle = !self.session.has_streams();
+        if self.stage == Stage::Open {
+            match (idle, self.idle) {
+                (true, false) => self.deadline.after(keep_alive),
+                (false, _) => self.deadline.clear(),
+                _ => {}
+            }
+        }
+        self.idle = idle;
+        if idle {
+            self.pass.silent(process_ms(Instant::now()));
+        } else {
+            // Given away in this very moment: its requests are served all the same.
+            let _ = self.pass.busy();
+        }
+    }
+
+    fn pass_deadline(&mut self) {
+        let metrics = &self.peer.listener.metrics;
+        match self.stage {
+            Stage::Opening => {
+                metrics.timeouts.add(ClientTimeout::Preface, 1);
+                self.close(ErrorCode::SettingsTimeout, "no preface in time");
+            }
+            Stage::Open => {
+                metrics.timeouts.add(ClientTimeout::KeepAlive, 1);
+                self.close(ErrorCode::NoError, "");
+            }
+            Stage::Announced => self.leave(""),
+            Stage::Leaving => {}
+            Stage::Closing => self.session.lose("the client read nothing in time"),
+        }
+    }
+
+    /// Draining begins: no new requests, please.
+    fn announce(&mut self) {
+        if self.stage == Stage::Opening {
+            return self.leave("");
+        }
+        self.stage = Stage::Announced;
+        self.session.announce_end();
+        self.deadline.after(LAST_REQUESTS);
+    }
+
+    fn leave(&mut self, detail: &'static str) {
+        self.stage = Stage::Leaving;
+        self.deadline.clear();
+        self.session.take_no_more(ErrorCode::NoError, detail);
+    }
+
+    fn close(&mut self, code: ErrorCode, detail: &'static str) {
+        self.stage = Stage::Closing;
+        self.deadline.after(GOODBYE_TIME);
+        self.session.close(code, detail);
+    }
+
+    /// The connection's own record and figures, at its end.
+    fn account(&self, closed: Closed, began: Instant) {
+        let metrics = &self.peer.listener.metrics;
+        metrics.bytes_in.add(self.session.read);
+        metrics.bytes_out.add(self.session.written());
+        if let Some(flood) = closed.flood {
+            metrics.http2_floods.add(Http2Flood::of(flood), 1);
+            metrics.closed.add(CloseReason::Flood, 1);
+        }
+        if closed.code != ErrorCode::NoError {
+            metrics.http2_errors.add(Http2Error::of(closed.code), 1);
+        }
+        if self.served {
+            return;
+        }
+        if self.session.read == 0 {
+            return metrics.silent.add(1);
+        }
+        let fault = match (closed.code, closed.flood) {
+            (ErrorCode::NoError, _) => return,
+            (ErrorCode::SettingsTimeout, _) => Fault::HeadTimeout,
+            (_, Some(Flood::HeaderBlock | Flood::Continuation)) => Fault::HeadTooLarge,
+            _ => Fault::BadRequest,
+        };
+        if closed.flood.is_none() && fault == Fault::BadRequest {
+            metrics.malformed.add(Malformation::Head, 1);
+            metrics.closed.add(CloseReason::Malformed, 1);
+        }
+        let failure = Failure::new(fault, closed.detail);
+        record_without_request(self.engine, &self.peer, &failure, None, began.elapsed());
+    }
+}
+
+/// One request from its head to its record.
+async fn exchange(
+    engine: Rc<Engine>,
+    peer: Rc<Peer>,
+    mut stream: Box<ServerStream>,
+    mut heads: Box<Heads>,
+    refused: Option<ParseHeadError>,
+) {
+    let start = Start { at: Instant::now(), time: clock::since_epoch(), read: 0, written: 0 };
+    if let Some(error) = refused {
+        refuse(&engine, &peer, &mut stream, error).await;
+        return engine.keep_heads(heads);
+    }
+    let cut = pin!(engine.cut());
+    let next = serve(&engine, &peer, &mut Downstream::Http2(&mut stream), &mut heads, start, cut).await;
+    engine.keep_heads(heads);
+    if let Next::Tunnel(handover) = next {
+        handover.run(&engine, (Pipe::Http2(stream.into_stream()), Buffer::new())).await;
+    }
+}
+
+/// Answers a head that is no malformed one, but more than this listener takes.
+async fn refuse(engine: &Engine, peer: &Peer, stream: &mut ServerStream, error: ParseHeadError) {
+    peer.listener.metrics.malformed.add(malformation(error), 1);
+    let failure = Failure::new(head_fault(error), error);
+    let reply = fault::reply(failure.fault, "");
+    record_without_request(engine, peer, &failure, Some(reply.head.status), Duration::ZERO);
+    let mut client = Downstream::Http2(stream);
+    if respond::send_reply(&mut client, &reply, &goodbye(peer, &engine.date())).await.is_err() {
+        client.abort(ErrorCode::Cancel);
+    }
+}
