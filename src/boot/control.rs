@@ -12,13 +12,14 @@ use crate::control::prober;
 use crate::control::{Prober, Resolver, resolver};
 use crate::discovery::expand::host_names;
 use crate::discovery::{Answers, dns, expand};
-use crate::health::active::Failure;
+use crate::health::active::{Failure, Wire};
 use crate::net::Stream;
 use crate::observe::metrics::{CheckOutcome, Metrics};
 use crate::server::{Server, process_ms};
 use crate::snapshot::build::make_server;
 use crate::snapshot::{PoolPlan, Snapshot};
 use crate::upstream::connect;
+use crate::upstream::sessions::must_speak_http2;
 
 /// How often pools take note of ejections that ended.
 const STEP: Duration = Duration::from_secs(1);
@@ -77,17 +78,24 @@ impl Drop for Tasks {
 fn check_plan(plan: &Arc<PoolPlan>) -> Option<Arc<prober::Plan>> {
     let spec = plan.pool.spec.health_check.clone()?;
     let timeout = spec.timeout.std();
+    let scheme = if plan.tls.is_some() { "https" } else { "http" };
+    let wire = if plan.http2.is_some() { Wire::Http2 { scheme } } else { Wire::Http1 };
     let (connecting, woken) = (Arc::clone(plan), Arc::clone(&plan.pool));
     Some(Arc::new(prober::Plan {
         pool: Arc::clone(&plan.pool.name),
         spec,
+        wire,
         connect: Box::new(
             move |server: &Server| -> Pin<Box<dyn Future<Output = io::Result<Stream>> + Send>> {
                 let plan = Arc::clone(&connecting);
                 let (endpoint, address) = (server.endpoint.clone(), server.spec.address.clone());
                 Box::pin(async move {
                     let tls = plan.tls.as_ref().map(|tls| (tls, &address));
-                    connect(&endpoint, tls, timeout).await.map_err(io::Error::from)
+                    let stream = connect(&endpoint, tls, timeout).await?;
+                    if plan.http2.is_some() {
+                        must_speak_http2(&stream, &endpoint)?;
+                    }
+                    Ok(stream)
                 })
             },
         ),

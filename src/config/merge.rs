@@ -11,8 +11,9 @@ const SHORT_FORMS: [(&str, &str); 2] = [("health_check", "path"), ("balance", "p
 /// Keys that are one value, though it may be written as a map: a pool's takes the place of the default as a whole.
 const WHOLE: [&str; 1] = ["key"];
 
-/// Keys of one map of which a pool's own takes the place of the other one that it inherits.
-const EITHER_OR: [(&str, &str); 2] = [("path", "tcp"), ("tcp", "path")];
+/// Keys of one map of which a pool's own takes the place of another one that it inherits.
+const EITHER_OR: [(&str, &str); 6] =
+    [("path", "tcp"), ("path", "grpc"), ("tcp", "path"), ("tcp", "grpc"), ("grpc", "path"), ("grpc", "tcp")];
 
 /// Replaces each pool below `pools` by one with the defaults merged in.
 pub(super) fn inherit(tree: &mut Tree, broken: &Broken, defaults: NodeId, pools: NodeId) -> NodeId {

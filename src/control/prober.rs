@@ -18,7 +18,7 @@ use tokio::time::{Instant, sleep_until};
 use crate::control::first_round::{FirstRound, Missing};
 use crate::control::task::Task;
 use crate::health;
-use crate::health::active::{Check, Failure};
+use crate::health::active::{Check, Failure, Wire};
 use crate::health::threshold::{Change, Event, Threshold};
 use crate::net::Stream;
 use crate::server::{Health, Server};
@@ -36,6 +36,8 @@ pub type OnChecked = dyn Fn(&Arc<Server>, &Checked) + Send + Sync;
 pub struct Plan {
     pub pool: Arc<str>,
     pub spec: health::Spec,
+    /// What its servers speak.
+    pub wire: Wire,
     /// Connects to the server the way its pool does.
     pub connect: Box<Connect>,
     /// Hears of every result, after the server's state has been written: counts it, and on a change to `Up` wakes
@@ -115,7 +117,7 @@ impl Prober {
     fn start(&self, plan: &Arc<Plan>, server: &Arc<Server>) -> Task {
         let known = server.state.health();
         let probe = Probe {
-            check: Check::compile(&plan.spec, &server.spec.address),
+            check: Check::compile(&plan.spec, &server.spec.address, plan.wire),
             threshold: Threshold::new(&plan.spec, known),
             missing: (known == Health::Unknown).then(|| self.first_round.expect_one()),
             plan: Arc::clone(plan),
@@ -236,6 +238,7 @@ mod tests {
         let plan = Plan {
             pool: "web".into(),
             spec: serde_json::from_str(json).unwrap(),
+            wire: Wire::Http1,
             connect: Box::new(move |_| Box::pin(connect())),
             checked: Box::new(move |server, checked| {
                 let Checked { took, change, .. } = checked;

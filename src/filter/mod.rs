@@ -4,9 +4,11 @@
 //! order inside a phase is the user's. A filter sees a head and nothing of sockets, pools or routes.
 //! A new filter is its file, a variant of `Spec`, and a variant of each phase that it takes part in.
 
+pub mod grpc_web;
 pub mod headers;
 pub mod spec;
 
+pub use grpc_web::GrpcWeb;
 pub use spec::Spec;
 
 use crate::reply::Reply;
@@ -20,9 +22,12 @@ pub struct Filters {
     response_edits: Vec<ResponseEdit>,
 }
 
-/// A filter that may answer in place of the route. There is none yet.
+/// A filter that may answer in place of the route.
 #[derive(Clone, Debug)]
-enum Guard {}
+enum Guard {
+    /// Answers preflights. There is one at most.
+    GrpcWeb(GrpcWeb),
+}
 
 /// A filter that changes a request on its way to a server.
 #[derive(Clone, Debug)]
@@ -63,6 +68,9 @@ impl Filters {
                     filters.request_edits.extend(request.map(RequestEdit::Headers));
                     filters.response_edits.extend(response.map(ResponseEdit::Headers));
                 }),
+                Spec::GrpcWeb(spec) => {
+                    GrpcWeb::compile(spec).map(|compiled| filters.add_guard(Guard::GrpcWeb(compiled)))
+                }
             };
             let below =
                 |found: CompileProblem| CompileProblem { at: format!("[{place}].{}", found.at), ..found };
@@ -71,12 +79,27 @@ impl Filters {
         if problems.is_empty() { Ok(filters) } else { Err(problems) }
     }
 
-    /// Asks each guard; the first that answers ends it.
-    pub fn guard(&self, _request: &Head) -> Verdict {
-        match self.guards.first() {
-            None => Verdict::Pass,
-            Some(guard) => match *guard {},
+    /// A later `grpc_web` takes the place of an earlier one: a call can be translated only once.
+    fn add_guard(&mut self, guard: Guard) {
+        match guard {
+            Guard::GrpcWeb(_) => self.guards.retain(|other| !matches!(other, Guard::GrpcWeb(_))),
         }
+        self.guards.push(guard);
+    }
+
+    /// Asks each guard; the first that answers ends it.
+    pub fn guard(&self, request: &Head) -> Verdict {
+        let answer = self.guards.iter().find_map(|guard| match guard {
+            Guard::GrpcWeb(filter) => filter.preflight(request),
+        });
+        answer.map_or(Verdict::Pass, |reply| Verdict::Answer(Box::new(reply)))
+    }
+
+    /// The filter for gRPC-Web, if calls are to be translated.
+    pub fn grpc_web(&self) -> Option<&GrpcWeb> {
+        self.guards.iter().find_map(|guard| match guard {
+            Guard::GrpcWeb(filter) => Some(filter),
+        })
     }
 
     pub fn edit_request(&self, head: &mut Head) {
@@ -100,7 +123,7 @@ impl Filters {
 impl<'a> FromIterator<&'a Filters> for Filters {
     fn from_iter<I: IntoIterator<Item = &'a Filters>>(policies: I) -> Self {
         policies.into_iter().fold(Self::default(), |mut all, policy| {
-            all.guards.extend_from_slice(&policy.guards);
+            policy.guards.iter().for_each(|guard| all.add_guard(guard.clone()));
             all.request_edits.extend_from_slice(&policy.request_edits);
             all.response_edits.extend_from_slice(&policy.response_edits);
             all
@@ -137,12 +160,50 @@ mod tests {
     }
 
     #[test]
+    fn the_last_grpc_web_of_a_route_wins() {
+        let grpc_web = |origins: Option<&str>| {
+            Spec::GrpcWeb(grpc_web::Spec { origins: origins.map(|origin| vec![origin.to_owned()]) })
+        };
+        let (first, second) = (grpc_web(Some("https://a.test")), grpc_web(Some("https://b.test")));
+        let mut preflight = Head::new();
+        preflight.set_method(b"OPTIONS");
+        preflight.add("Origin", b"https://b.test");
+        preflight.add("Access-Control-Request-Method", b"POST");
+        let status = |filters: &Filters| match filters.guard(&preflight) {
+            Verdict::Pass => None,
+            Verdict::Answer(reply) => Some(reply.head.status),
+        };
+        let compile = |specs: &[&Spec]| {
+            Filters::compile(&specs.iter().map(|spec| Spec::clone(spec)).collect::<Vec<_>>()).unwrap()
+        };
+        assert_eq!(status(&compile(&[&first, &second])), Some(204));
+        assert_eq!(status(&compile(&[&second, &first])), Some(403));
+        let policies = [compile(&[&second]), compile(&[]), compile(&[&first])];
+        assert_eq!(status(&policies.iter().collect()), Some(403));
+        let filters: Filters = policies.iter().rev().collect();
+        assert_eq!(status(&filters), Some(204));
+        assert_eq!(filters.grpc_web(), compile(&[&second]).grpc_web());
+
+        assert!(compile(&[]).grpc_web().is_none());
+        let silent = compile(&[&first, &grpc_web(None)]);
+        assert_eq!((status(&silent), silent.grpc_web().is_some()), (None, true));
+    }
+
+    #[test]
     fn every_problem_of_a_policy_has_its_place() {
         let mut specs = policy(edit("x-good", "1"));
         specs.extend(policy(edit("content-length", "1")));
         specs.extend(policy(edit("x\n", "1")));
+        specs.push(Spec::GrpcWeb(grpc_web::Spec { origins: Some(vec!["a.test".to_owned()]) }));
         let at: Vec<_> =
             Filters::compile(&specs).unwrap_err().into_iter().map(|problem| problem.at).collect();
-        assert_eq!(at, ["[1].headers.response.set.content-length", "[2].headers.response.set.x\n"]);
+        assert_eq!(
+            at,
+            [
+                "[1].headers.response.set.content-length",
+                "[2].headers.response.set.x\n",
+                "[3].grpc_web.origins[0]"
+            ]
+        );
     }
 }

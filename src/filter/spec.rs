@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::headers;
+use super::{grpc_web, headers};
 
 /// One filter of a policy.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
@@ -11,4 +11,6 @@ use super::headers;
 pub enum Spec {
     /// Sets, adds and removes header fields.
     Headers(headers::Spec),
+    /// Lets pages in browsers call gRPC servers (gRPC-Web).
+    GrpcWeb(grpc_web::Spec),
 }

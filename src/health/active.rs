@@ -1,4 +1,4 @@
-//! One check of one server: a GET and its status, or a connection alone.
+//! One check of one server: a GET and its status, what gRPC's health service says, or a connection alone.
 //!
 //! It takes a connection in the making, so it is the same over TCP, unix sockets and TLS. It decides about
 //! this one check only; what checks in a row mean is `threshold`'s rule, and when to check is `control`'s.
@@ -9,23 +9,50 @@ use std::io;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::{Instant, timeout_at};
 
+use super::grpc::{self, NotServing};
+use super::http2;
 use crate::health::Spec;
 use crate::net::Address;
 use crate::observe::metrics::CheckOutcome;
 use crate::units::Duration;
+use crate::wire::grpc::Status;
+use crate::wire::h2::ErrorCode;
 
 /// Bytes of all response heads of one check, those of 1xx included.
-const HEAD_LIMIT: usize = 16 * 1024;
+pub(super) const HEAD_LIMIT: usize = 16 * 1024;
 /// Fields of one response head; a server that sends more is not a server that is well.
-const FIELD_LIMIT: usize = 256;
+pub(super) const FIELD_LIMIT: usize = 256;
+
+/// How checks call themselves.
+const USER_AGENT: &str = concat!("lintel-health/", env!("CARGO_PKG_VERSION"));
+
+/// How the servers of a pool are spoken to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wire {
+    Http1,
+    /// A GET goes by HTTP/2 as well, since such servers may speak nothing else.
+    Http2 {
+        /// `http` or `https`, for `:scheme`.
+        scheme: &'static str,
+    },
+}
 
 /// A check that is ready to be made again and again.
 #[derive(Clone, Debug)]
 pub struct Check {
-    /// The whole request; none when connecting is all there is to it.
-    request: Option<Box<[u8]>>,
+    question: Question,
     expected: Expected,
     timeout: Duration,
+}
+
+/// What a server is asked, as all the bytes that are sent for it.
+#[derive(Clone, Debug)]
+enum Question {
+    /// Nothing: connecting is all there is to it.
+    Connect,
+    Http1(Box<[u8]>),
+    Http2(Box<[u8]>),
+    Grpc(Box<[u8]>),
 }
 
 /// Statuses that mean healthy.
@@ -60,20 +87,49 @@ pub enum Failure {
     ClosedWithin,
     #[error("{} before an answer", describe(.0))]
     Broken(io::Error),
+    #[error("closed the connection within its answer")]
+    ClosedEarly,
+    #[error("answered by HTTP/1, not by HTTP/2")]
+    Http1,
+    #[error("answered bytes that are not HTTP/2")]
+    NotHttp2,
+    #[error("broke a rule of HTTP/2: {0}")]
+    Http2(String),
+    #[error("reset the request (RST_STREAM {})", name(*.0))]
+    Reset(ErrorCode),
+    #[error("ended the connection (GOAWAY {}){}", name(*.code), behind_colon(.debug))]
+    GoAway { code: ErrorCode, debug: String },
+    #[error("answered a body of more than 64KiB")]
+    BodyTooLarge,
+    /// The text says what came instead.
+    #[error("{0}")]
+    NotGrpc(String),
+    #[error("gRPC status {}{}", .status.name(), behind_colon(.message))]
+    Grpc { status: Status, message: String },
+    #[error("answered {0}")]
+    NotServing(NotServing),
 }
 
 impl Check {
     /// The check that `spec` asks of the server written as `address`.
-    pub fn compile(spec: &Spec, address: &Address) -> Self {
-        let request = match (&spec.path, spec.tcp) {
-            (Some(path), false) => Some(request(path, spec.host.as_deref(), address)),
-            _ => None,
+    pub fn compile(spec: &Spec, address: &Address, wire: Wire) -> Self {
+        let authority = authority(spec.host.as_deref(), address);
+        let question = match (&spec.grpc, &spec.path, wire) {
+            (Some(service), _, Wire::Http2 { scheme }) => {
+                Question::Grpc(grpc_request(service, scheme, &authority))
+            }
+            (None, Some(path), Wire::Http2 { scheme }) if !spec.tcp => {
+                Question::Http2(http2_request(path, scheme, &authority))
+            }
+            (None, Some(path), Wire::Http1) if !spec.tcp => Question::Http1(request(path, &authority)),
+            // gRPC by HTTP/1.1 is a problem of the config, so it does not come here.
+            _ => Question::Connect,
         };
         let expected = match &spec.status {
             Some(statuses) => Expected::Listed(statuses.as_slice().into()),
             None => Expected::Success,
         };
-        Self { request, expected, timeout: spec.timeout }
+        Self { question, expected, timeout: spec.timeout }
     }
 
     /// Makes the check over the connection that `connecting` makes, and closes it.
@@ -86,10 +142,21 @@ impl Check {
             Ok(connected) => connected.map_err(Failure::of_connect)?,
             Err(_) => return Err(Failure::ConnectTimeout(self.timeout)),
         };
-        let Some(request) = &self.request else { return Ok(()) };
-        let status = match timeout_at(deadline, ask(stream, request)).await {
-            Ok(answered) => answered?,
-            Err(_) => return Err(Failure::AnswerTimeout(self.timeout)),
+        match timeout_at(deadline, self.ask(stream)).await {
+            Ok(answered) => answered,
+            Err(_) => Err(Failure::AnswerTimeout(self.timeout)),
+        }
+    }
+
+    async fn ask<S: AsyncRead + AsyncWrite + Unpin>(&self, stream: S) -> Result<(), Failure> {
+        let status = match &self.question {
+            Question::Connect => return Ok(()),
+            Question::Http1(request) => ask(stream, request).await?,
+            Question::Http2(opening) => http2::status(stream, opening).await?,
+            Question::Grpc(opening) => {
+                let answer = http2::answer(stream, opening, grpc::begins_answer).await?;
+                return grpc::verdict(&answer);
+            }
         };
         if self.expected.contains(status) {
             Ok(())
@@ -107,9 +174,21 @@ impl Failure {
             Self::Tls(_) => CheckOutcome::Tls,
             Self::ConnectTimeout(_) => CheckOutcome::ConnectTimeout,
             Self::AnswerTimeout(_) => CheckOutcome::Timeout,
-            Self::Status { .. } => CheckOutcome::Status,
-            Self::NotHttp | Self::HeadTooLarge => CheckOutcome::BadResponse,
-            Self::Closed | Self::ClosedWithin | Self::Broken(_) => CheckOutcome::Reset,
+            Self::Status { .. } | Self::Grpc { .. } => CheckOutcome::Status,
+            Self::NotServing(_) => CheckOutcome::NotServing,
+            Self::NotHttp
+            | Self::Http1
+            | Self::NotHttp2
+            | Self::Http2(_)
+            | Self::NotGrpc(_)
+            | Self::HeadTooLarge
+            | Self::BodyTooLarge => CheckOutcome::BadResponse,
+            Self::Closed
+            | Self::ClosedWithin
+            | Self::ClosedEarly
+            | Self::Broken(_)
+            | Self::Reset(_)
+            | Self::GoAway { .. } => CheckOutcome::Reset,
         }
     }
 
@@ -184,13 +263,43 @@ fn parse(bytes: &[u8]) -> Result<Option<(u16, usize)>, Failure> {
     }
 }
 
-fn request(path: &str, host: Option<&str>, address: &Address) -> Box<[u8]> {
-    let host = match (host, address) {
-        (Some(host), _) => host.to_owned(),
-        // A path is no host; `localhost` is what servers on unix sockets are usually asked for.
-        (None, Address::Unix(_)) => "localhost".to_owned(),
-        (None, address) => address.to_string(),
-    };
+fn request(path: &str, authority: &str) -> Box<[u8]> {
+    let target = target(path);
+    format!(
+        "GET {target} HTTP/1.1\r\nHost: {authority}\r\nUser-Agent: {USER_AGENT}\r\nAccept: */*\r\nConnection: close\r\n\r\n",
+    )
+    .into_bytes()
+    .into()
+}
+
+fn http2_request(path: &str, scheme: &str, authority: &str) -> Box<[u8]> {
+    let target = target(path);
+    let fields = [
+        (":method", "GET"),
+        (":scheme", scheme),
+        (":path", &target),
+        (":authority", authority),
+        ("user-agent", USER_AGENT),
+        ("accept", "*/*"),
+    ];
+    http2::opening(&fields, &[])
+}
+
+fn grpc_request(service: &str, scheme: &str, authority: &str) -> Box<[u8]> {
+    let fields = [
+        (":method", "POST"),
+        (":scheme", scheme),
+        (":path", grpc::METHOD),
+        (":authority", authority),
+        ("te", "trailers"),
+        ("content-type", "application/grpc"),
+        ("user-agent", USER_AGENT),
+    ];
+    http2::opening(&fields, &grpc::request(service))
+}
+
+/// A path as it can stand in a request, whatever it was.
+fn target(path: &str) -> String {
     let mut target = String::with_capacity(path.len());
     for byte in path.bytes() {
         if byte.is_ascii_graphic() {
@@ -199,13 +308,30 @@ fn request(path: &str, host: Option<&str>, address: &Address) -> Box<[u8]> {
             target.push_str(&format!("%{byte:02X}"));
         }
     }
-    let host: String = host.chars().filter(char::is_ascii_graphic).collect();
-    format!(
-        "GET {target} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: lintel-health/{}\r\nAccept: */*\r\nConnection: close\r\n\r\n",
-        env!("CARGO_PKG_VERSION")
-    )
-    .into_bytes()
-    .into()
+    target
+}
+
+/// The server's name as it is asked for.
+fn authority(host: Option<&str>, address: &Address) -> String {
+    let host = match (host, address) {
+        (Some(host), _) => host.to_owned(),
+        // A path is no host; `localhost` is what servers on unix sockets are usually asked for.
+        (None, Address::Unix(_)) => "localhost".to_owned(),
+        (None, address) => address.to_string(),
+    };
+    host.chars().filter(char::is_ascii_graphic).collect()
+}
+
+/// An error code as the RFC writes it, in lower case; one that it does not have by its number.
+fn name(code: ErrorCode) -> String {
+    match code {
+        ErrorCode::Other(number) => format!("{number:#x}"),
+        known => known.name().to_owned(),
+    }
+}
+
+fn behind_colon(text: &str) -> String {
+    if text.is_empty() { String::new() } else { format!(": {text}") }
 }
 
 /// An error as a person reads it, without the number of the system.
@@ -222,165 +348,4 @@ fn describe(error: &io::Error) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use tokio::io::{DuplexStream, duplex};
-    use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
-
-    use super::*;
-
-    fn spec(json: &str) -> Spec {
-        serde_json::from_str(json).unwrap()
-    }
-
-    fn check(json: &str) -> Check {
-        Check::compile(&spec(json), &"app.internal:3000".parse().unwrap())
-    }
-
-    /// A server that reads one request, answers these bytes and closes.
-    async fn answering(answer: &'static [u8]) -> io::Result<DuplexStream> {
-        let (ours, mut theirs) = duplex(64 * 1024);
-        tokio::spawn(async move {
-            let mut request = [0; 1024];
-            let _ = theirs.read(&mut request).await;
-            let _ = theirs.write_all(answer).await;
-        });
-        Ok(ours)
-    }
-
-    async fn reason(check: &Check, answer: &'static [u8]) -> String {
-        check.run(answering(answer)).await.unwrap_err().to_string()
-    }
-
-    #[test]
-    fn the_request_names_the_server_as_written_and_ourselves() {
-        let text =
-            String::from_utf8(request("/healthz?full=1", None, &"app:3000".parse().unwrap()).into()).unwrap();
-        let version = env!("CARGO_PKG_VERSION");
-        assert_eq!(
-            text,
-            format!(
-                "GET /healthz?full=1 HTTP/1.1\r\nHost: app:3000\r\nUser-Agent: lintel-health/{version}\r\n\
-                 Accept: */*\r\nConnection: close\r\n\r\n"
-            )
-        );
-        let unix =
-            String::from_utf8(request("/", None, &"unix:/run/a.sock".parse().unwrap()).into()).unwrap();
-        assert!(unix.contains("\r\nHost: localhost\r\n"));
-        let own =
-            String::from_utf8(request("/", Some("api.test"), &"[::1]:80".parse().unwrap()).into()).unwrap();
-        assert!(own.contains("\r\nHost: api.test\r\n"));
-    }
-
-    #[test]
-    fn a_path_or_host_cannot_add_lines_to_the_request() {
-        let text = request("/a b\r\nX: y", Some("h\r\nX: y"), &"a:1".parse().unwrap());
-        let text = String::from_utf8(text.into()).unwrap();
-        assert!(text.starts_with("GET /a%20b%0D%0AX:%20y HTTP/1.1\r\nHost: hX:y\r\n"), "{text}");
-    }
-
-    #[tokio::test]
-    async fn any_2xx_passes_unless_statuses_are_listed() {
-        check(r#"{ "path": "/" }"#).run(answering(b"HTTP/1.1 204 No Content\r\n\r\n")).await.unwrap();
-        check(r#"{ "path": "/" }"#).run(answering(b"HTTP/1.0 200 OK\r\n\r\nhello")).await.unwrap();
-        check(r#"{ "path": "/", "status": [401] }"#)
-            .run(answering(b"HTTP/1.1 401 No\r\n\r\n"))
-            .await
-            .unwrap();
-        assert_eq!(
-            reason(&check(r#"{ "path": "/" }"#), b"HTTP/1.1 503 Busy\r\n\r\n").await,
-            "status 503, expected 200 to 299"
-        );
-        assert_eq!(
-            reason(&check(r#"{ "path": "/", "status": [200, 204, 401] }"#), b"HTTP/1.1 500 No\r\n\r\n").await,
-            "status 500, expected 200, 204 or 401"
-        );
-    }
-
-    #[tokio::test]
-    async fn interim_responses_before_the_final_one_are_skipped() {
-        let answer = b"HTTP/1.1 102 Processing\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 200 OK\r\n\r\n";
-        check(r#"{ "path": "/" }"#).run(answering(answer)).await.unwrap();
-        let switched = b"HTTP/1.1 101 Switching Protocols\r\n\r\n";
-        assert_eq!(reason(&check(r#"{ "path": "/" }"#), switched).await, "status 101, expected 200 to 299");
-    }
-
-    #[tokio::test]
-    async fn what_is_not_an_answer_is_named() {
-        let check = check(r#"{ "path": "/" }"#);
-        assert_eq!(reason(&check, b"SSH-2.0-OpenSSH_9.9\r\n").await, "answered bytes that are not HTTP");
-        assert_eq!(reason(&check, b"").await, "closed the connection without an answer");
-        assert_eq!(
-            reason(&check, b"HTTP/1.1 200 OK\r\n").await,
-            "closed the connection within the head of its answer"
-        );
-        let long = format!("HTTP/1.1 200 OK\r\nX: {}", "x".repeat(HEAD_LIMIT)).leak();
-        assert_eq!(reason(&check, long.as_bytes()).await, "answered a head of more than 16KiB or 256 fields");
-        let many = format!("HTTP/1.1 200 OK\r\n{}\r\n", "a: b\r\n".repeat(FIELD_LIMIT + 1)).leak();
-        assert_eq!(reason(&check, many.as_bytes()).await, "answered a head of more than 16KiB or 256 fields");
-        let interims = "HTTP/1.1 100 Continue\r\n\r\n".repeat(1000).leak();
-        assert_eq!(
-            reason(&check, interims.as_bytes()).await,
-            "answered a head of more than 16KiB or 256 fields"
-        );
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn the_timeout_is_for_the_whole_check() {
-        let check = check(r#"{ "path": "/", "timeout": "2s" }"#);
-        let start = Instant::now();
-        let silent = async {
-            // On the paused clock, 1.5 s go by.
-            let _ = timeout_at(start + std::time::Duration::from_millis(1500), std::future::pending::<()>())
-                .await;
-            let (ours, theirs) = duplex(1024);
-            tokio::spawn(async move {
-                let _kept = theirs;
-                std::future::pending::<()>().await;
-            });
-            Ok(ours)
-        };
-        assert_eq!(check.run(silent).await.unwrap_err().to_string(), "no answer within 2s");
-        assert_eq!(start.elapsed().as_millis() / 10, 200);
-        let never = std::future::pending::<io::Result<DuplexStream>>();
-        assert_eq!(check.run(never).await.unwrap_err().to_string(), "no connection within 2s");
-    }
-
-    #[tokio::test]
-    async fn a_refused_connection_is_named() {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        drop(listener);
-        for json in [r#"{ "path": "/" }"#, r#"{ "tcp": true }"#] {
-            let failure = check(json).run(TcpStream::connect(address)).await.unwrap_err();
-            assert_eq!(failure.to_string(), "connection refused");
-        }
-        let failure =
-            check(r#"{ "tcp": true }"#).run(UnixStream::connect("/nowhere/a.sock")).await.unwrap_err();
-        assert_eq!(failure.to_string(), "no such socket");
-    }
-
-    #[tokio::test]
-    async fn a_tcp_check_connects_and_sends_nothing() {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        check(r#"{ "tcp": true }"#).run(TcpStream::connect(address)).await.unwrap();
-        let (mut accepted, _) = listener.accept().await.unwrap();
-        assert_eq!(accepted.read(&mut [0; 16]).await.unwrap(), 0);
-    }
-
-    #[tokio::test]
-    async fn a_server_on_a_unix_socket_is_checked_alike() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("app.sock");
-        let listener = UnixListener::bind(&path).unwrap();
-        let server = tokio::spawn(async move {
-            let (mut stream, _) = listener.accept().await.unwrap();
-            let mut request = vec![0; 1024];
-            let length = stream.read(&mut request).await.unwrap();
-            stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.unwrap();
-            String::from_utf8_lossy(&request[..length]).into_owned()
-        });
-        check(r#"{ "path": "/healthz" }"#).run(UnixStream::connect(&path)).await.unwrap();
-        assert!(server.await.unwrap().starts_with("GET /healthz HTTP/1.1\r\n"));
-    }
-}
+mod tests;

@@ -3,6 +3,8 @@
 //! Rules and one check at a time live here; who checks whom and when is `control`'s matter.
 
 pub mod active;
+mod grpc;
+mod http2;
 pub mod passive;
 pub mod spec;
 pub mod threshold;

@@ -16,6 +16,10 @@ pub struct Spec {
     /// Only connects, sends nothing. Needs no `path`.
     #[serde(default)]
     pub tcp: bool,
+    /// Asks gRPC's health service (`grpc.health.v1`) for this service; `""` is the whole server. Needs `protocol: http2`
+    /// and no `path`.
+    #[serde(default)]
+    pub grpc: Option<String>,
     /// Host header of the check. Default: the server's address.
     #[serde(default)]
     pub host: Option<String>,
@@ -44,6 +48,7 @@ impl Spec {
         Ok(Self {
             path: Some(path.to_owned()),
             tcp: false,
+            grpc: None,
             host: None,
             status: None,
             interval: default_interval(),

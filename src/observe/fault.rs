@@ -25,6 +25,8 @@ labels! {
         ResponseTimeout = "response_timeout",
         /// A server closed or reset the connection before its response head was complete.
         ServerReset = "server_reset",
+        /// The time that a gRPC call gives itself (`grpc-timeout`) passed.
+        DeadlineExceeded = "deadline_exceeded",
         /// A server sent something that is not a valid response.
         BadResponse = "bad_response",
         /// A server fell silent inside its response body for longer than `timeouts.body_idle`.
@@ -61,6 +63,8 @@ labels! {
         Misdirected = "misdirected",
         /// The client asked for an upgrade that the route does not allow, or the server's 101 does not fit it.
         UpgradeRefused = "upgrade_refused",
+        /// An extended CONNECT of HTTP/2 asks for a protocol that the route does not pass on.
+        ProtocolRefused = "protocol_refused",
         /// The client left before the response was complete.
         ClientGone = "client_gone",
         /// The connection was refused, or closed while silent, because of `limits.connections`.

@@ -56,6 +56,8 @@ pub struct Record<'a> {
     pub reused: bool,
     /// Upgraded to a tunnel (WebSocket).
     pub tunnel: bool,
+    /// Final status of a gRPC call; `None` when it is none, or nothing was said.
+    pub grpc_status: Option<u8>,
     /// `TLSv1.3`; empty without TLS.
     pub tls_version: &'a str,
     /// Server name that the client sent in TLS.

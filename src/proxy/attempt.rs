@@ -97,7 +97,9 @@ pub async fn run(
     };
     let response = &mut heads.response;
     let outcome = poll_fn(|cx| exchange.poll(cx, client, &mut server, response)).await;
-    let switched = outcome.map_err(|failed| Failed { reused, ..failed })?;
+    // A shared connection that ends under its requests is its server's failure, however often it had served.
+    let reused_alone = reused && !server.is_http2();
+    let switched = outcome.map_err(|failed| Failed { reused: reused_alone, ..failed })?;
     let latency = exchange.sent.unwrap_or(started).elapsed();
     Ok(Answered { server, switched, reused, connect, latency })
 }

@@ -3,9 +3,11 @@
 //! Each field names the step that fills it; steps only use what earlier ones wrote.
 
 use std::net::{IpAddr, SocketAddr};
+use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::call::Call;
 use super::engine::Heads;
 use super::fault::Failure;
 use crate::listener::TrustedPeer;
@@ -46,28 +48,18 @@ pub struct Start {
     pub written: u64,
 }
 
-/// One request and its answer.
-pub struct Exchange<'s> {
-    pub snapshot: &'s Snapshot,
-    pub peer: &'s Peer,
+/// What becomes known of a request, and ends up in its record.
+#[derive(Clone, Debug)]
+pub struct Facts {
     pub start: Start,
     /// Who asked; step `begin`.
     pub client: Option<IpAddr>,
-    /// `http` or `https` as the client spoke it; step `begin`.
-    pub scheme: &'static str,
     /// Step `begin`.
     pub request_id: String,
-    /// Step `route`.
-    pub route: Option<&'s Route>,
-    /// The pool among those of the route; step `route`.
-    pub target: Option<&'s Target>,
     /// The server tried last; step `attempt`.
     pub server: Option<Arc<Server>>,
     /// Sent to the client; 0 before; step `respond`.
     pub status: u16,
-    /// The head of the answer is on its way: no other can be sent.
-    pub answered: bool,
-    pub failure: Option<Failure>,
     pub attempts: u32,
     pub reused: bool,
     /// Waiting in the pool's queue; `None` when it did not.
@@ -79,23 +71,49 @@ pub struct Exchange<'s> {
     pub body_in: u64,
     pub body_out: u64,
     pub tunnel: bool,
+    /// A gRPC call's final status; step `respond`.
+    pub grpc_status: Option<u8>,
+}
+
+/// One request and its answer.
+pub struct Exchange<'s> {
+    pub snapshot: &'s Snapshot,
+    pub peer: &'s Peer,
+    /// `http` or `https` as the client spoke it; step `begin`.
+    pub scheme: &'static str,
+    /// Step `route`.
+    pub route: Option<&'s Route>,
+    /// The pool among those of the route; step `route`.
+    pub target: Option<&'s Target>,
+    /// The request is a gRPC call; steps `begin` and `route`.
+    pub call: Option<Call>,
+    /// The head of the answer is on its way: no other can be sent.
+    pub answered: bool,
+    pub failure: Option<Failure>,
+    facts: Facts,
+}
+
+impl Deref for Exchange<'_> {
+    type Target = Facts;
+    fn deref(&self) -> &Facts {
+        &self.facts
+    }
+}
+
+impl DerefMut for Exchange<'_> {
+    fn deref_mut(&mut self) -> &mut Facts {
+        &mut self.facts
+    }
 }
 
 impl<'s> Exchange<'s> {
     pub fn new(snapshot: &'s Snapshot, peer: &'s Peer, start: Start) -> Self {
-        Self {
-            snapshot,
-            peer,
+        let facts = Facts {
             start,
             client: peer.ip(),
-            scheme: if peer.session.is_some() { "https" } else { "http" },
             request_id: String::new(),
-            route: None,
-            target: None,
             server: None,
             status: 0,
-            answered: false,
-            failure: None,
             attempts: 0,
             reused: false,
             queue: None,
@@ -104,10 +122,22 @@ impl<'s> Exchange<'s> {
             body_in: 0,
             body_out: 0,
             tunnel: false,
+            grpc_status: None,
+        };
+        Self {
+            snapshot,
+            peer,
+            scheme: if peer.session.is_some() { "https" } else { "http" },
+            route: None,
+            target: None,
+            call: None,
+            answered: false,
+            failure: None,
+            facts,
         }
     }
 
-    /// Names and handles that a tunnel keeps when it lets the snapshot go.
+    /// What a tunnel keeps when it lets the snapshot go.
     pub fn keep(&self, heads: &Heads) -> Kept {
         let (route, pool) =
             (self.route.map(|route| &route.name), self.target.map(|target| &target.plan.pool.name));
@@ -116,21 +146,12 @@ impl<'s> Exchange<'s> {
             log: self.snapshot.access_log.clone(),
             metrics: self.metrics().clone(),
             peer: self.peer.address,
-            client: self.client,
             route: route.cloned(),
             pool: pool.cloned(),
-            server: self.server.clone(),
             request: heads.request.clone(),
             tls_version: self.peer.session.as_ref().map_or("", |session| session.version),
             sni: self.peer.session.as_ref().and_then(|session| session.server_name.clone()),
-            request_id: self.request_id.clone(),
-            start: self.start,
-            status: self.status,
-            attempts: self.attempts,
-            reused: self.reused,
-            queue: self.queue,
-            connect: self.connect,
-            first_byte: self.first_byte,
+            facts: self.facts.clone(),
         }
     }
 
@@ -144,49 +165,80 @@ impl<'s> Exchange<'s> {
 
     /// The one record of this exchange: metrics and access log.
     pub fn record(&self, request: &Head, read: u64, written: u64) {
-        let (bytes_in, bytes_out) = (read - self.start.read, written - self.start.written);
-        let duration = self.start.at.elapsed();
-        let fault = self.failure.as_ref().map(|failure| failure.fault);
-        self.metrics().observe(&ExchangeFigures {
-            status: self.status,
+        let session = self.peer.session.as_ref();
+        let names = Names {
+            log: self.snapshot.access_log.as_deref(),
+            metrics: self.metrics(),
+            listener: &self.peer.listener.name,
+            peer: self.peer.address,
+            route: self.route.map_or("", |route| &route.name),
+            pool: self.target.map_or("", |target| &target.plan.pool.name),
+            tls_version: session.map_or("", |session| session.version),
+            sni: session.and_then(|session| session.server_name.as_deref()).unwrap_or_default(),
+        };
+        let moved = (read - self.start.read, written - self.start.written);
+        names.record(&self.facts, request, moved, self.failure.as_ref());
+    }
+}
+
+/// Where a record goes, and the names in it.
+struct Names<'a> {
+    log: Option<&'a AccessLog>,
+    metrics: &'a RouteMetrics,
+    listener: &'a str,
+    peer: Option<SocketAddr>,
+    route: &'a str,
+    pool: &'a str,
+    tls_version: &'a str,
+    sni: &'a str,
+}
+
+impl Names<'_> {
+    /// `moved` are all bytes from and to the client.
+    fn record(&self, facts: &Facts, request: &Head, moved: (u64, u64), failure: Option<&Failure>) {
+        let duration = facts.start.at.elapsed();
+        let fault = failure.map(|failure| failure.fault);
+        self.metrics.observe(&ExchangeFigures {
+            status: facts.status,
             fault,
             duration,
-            first_byte: self.first_byte,
-            bytes_in,
-            bytes_out,
-            tunnel: self.tunnel,
+            first_byte: facts.first_byte,
+            bytes_in: moved.0,
+            bytes_out: moved.1,
+            tunnel: facts.tunnel,
+            grpc_status: facts.grpc_status,
         });
-        let Some(log) = &self.snapshot.access_log else { return };
-        let session = self.peer.session.as_ref();
+        let Some(log) = self.log else { return };
         log.write(&Record {
-            time: self.start.time,
-            listener: &self.peer.listener.name,
-            client: self.client,
-            peer: self.peer.address,
+            time: facts.start.time,
+            listener: self.listener,
+            client: facts.client,
+            peer: self.peer,
             host: request.get(Known::Host).unwrap_or_default(),
             method: request.method_text().as_bytes(),
             target: request.target(),
             version: request.version.as_str(),
-            route: self.route.map_or("", |route| &route.name),
-            pool: self.target.map_or("", |target| &target.plan.pool.name),
-            server: self.server.as_ref().map_or("", |server| &server.identity),
-            status: Some(self.status),
+            route: self.route,
+            pool: self.pool,
+            server: facts.server.as_ref().map_or("", |server| &server.identity),
+            status: Some(facts.status),
             fault,
-            detail: self.failure.as_ref().map_or("", |failure| &failure.detail),
-            bytes_in,
-            bytes_out,
-            body_in: self.body_in,
-            body_out: self.body_out,
+            detail: failure.map_or("", |failure| &failure.detail),
+            bytes_in: moved.0,
+            bytes_out: moved.1,
+            body_in: facts.body_in,
+            body_out: facts.body_out,
             duration,
-            queue: self.queue,
-            connect: self.connect,
-            first_byte: self.first_byte,
-            attempts: self.attempts,
-            reused: self.reused,
-            tunnel: self.tunnel,
-            tls_version: session.map_or("", |session| session.version),
-            sni: session.and_then(|session| session.server_name.as_deref()).unwrap_or_default(),
-            request_id: &self.request_id,
+            queue: facts.queue,
+            connect: facts.connect,
+            first_byte: facts.first_byte,
+            attempts: facts.attempts,
+            reused: facts.reused,
+            tunnel: facts.tunnel,
+            grpc_status: facts.grpc_status,
+            tls_version: self.tls_version,
+            sni: self.sni,
+            request_id: &facts.request_id,
             user_agent: request.get(Known::UserAgent).unwrap_or_default(),
             referer: request.get(Known::Referer).unwrap_or_default(),
         });
@@ -199,68 +251,29 @@ pub struct Kept {
     log: Option<Arc<AccessLog>>,
     metrics: RouteMetrics,
     peer: Option<SocketAddr>,
-    client: Option<IpAddr>,
     route: Option<Arc<str>>,
     pool: Option<Arc<str>>,
-    server: Option<Arc<Server>>,
     request: Head,
     tls_version: &'static str,
     sni: Option<Box<str>>,
-    request_id: String,
-    start: Start,
-    status: u16,
-    attempts: u32,
-    reused: bool,
-    queue: Option<Duration>,
-    connect: Option<Duration>,
-    first_byte: Option<Duration>,
+    facts: Facts,
 }
 
 impl Kept {
     /// The one record of a tunnel, at its end. `moved` are its bytes from and to the client.
     pub fn record(&self, moved: (u64, u64), failure: Option<&Failure>) {
-        let fault = failure.map(|failure| failure.fault).filter(|fault| *fault != Fault::ClientGone);
-        let duration = self.start.at.elapsed();
-        self.metrics.observe(&ExchangeFigures {
-            status: self.status,
-            fault,
-            duration,
-            first_byte: self.first_byte,
-            bytes_in: moved.0,
-            bytes_out: moved.1,
-            tunnel: true,
-        });
-        let Some(log) = &self.log else { return };
-        log.write(&Record {
-            time: self.start.time,
+        let names = Names {
+            log: self.log.as_deref(),
+            metrics: &self.metrics,
             listener: &self.listener.name,
-            client: self.client,
             peer: self.peer,
-            host: self.request.get(Known::Host).unwrap_or_default(),
-            method: self.request.method_text().as_bytes(),
-            target: self.request.target(),
-            version: self.request.version.as_str(),
             route: self.route.as_deref().unwrap_or_default(),
             pool: self.pool.as_deref().unwrap_or_default(),
-            server: self.server.as_ref().map_or("", |server| &server.identity),
-            status: Some(self.status),
-            fault,
-            detail: failure.map_or("", |failure| &failure.detail),
-            bytes_in: moved.0,
-            bytes_out: moved.1,
-            duration,
-            queue: self.queue,
-            connect: self.connect,
-            first_byte: self.first_byte,
-            attempts: self.attempts,
-            reused: self.reused,
-            tunnel: true,
             tls_version: self.tls_version,
             sni: self.sni.as_deref().unwrap_or_default(),
-            request_id: &self.request_id,
-            user_agent: self.request.get(Known::UserAgent).unwrap_or_default(),
-            referer: self.request.get(Known::Referer).unwrap_or_default(),
-            ..Record::default()
-        });
+        };
+        // How clients leave tunnels.
+        let failure = failure.filter(|failure| failure.fault != Fault::ClientGone);
+        names.record(&self.facts, &self.request, moved, failure);
     }
 }

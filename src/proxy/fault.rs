@@ -5,6 +5,7 @@
 use crate::observe::Fault;
 use crate::observe::metrics::Malformation;
 use crate::reply::{Reply, reason};
+use crate::wire::grpc::Status;
 use crate::wire::h2::ErrorCode;
 use crate::wire::rules::ParseHeadError;
 
@@ -46,7 +47,7 @@ pub fn status(fault: Fault) -> u16 {
         F::HeadTooLarge | F::TooManyHeaders => 431,
         F::ClientGone | F::WriteTimeout => 499,
         F::Bug => 500,
-        F::TransferCodingUnknown => 501,
+        F::TransferCodingUnknown | F::ProtocolRefused => 501,
         F::ConnectFailed
         | F::ServerTlsFailed
         | F::ServerReset
@@ -54,9 +55,42 @@ pub fn status(fault: Fault) -> u16 {
         | F::ResponseTruncated
         | F::UpgradeRefused => 502,
         F::NoServerUp | F::QueueFull | F::QueueTimeout | F::ConnectionLimit | F::DrainTimeout => 503,
-        F::ConnectTimeout | F::ResponseTimeout | F::ServerBodyTimeout | F::TunnelIdle => 504,
+        F::ConnectTimeout
+        | F::ResponseTimeout
+        | F::DeadlineExceeded
+        | F::ServerBodyTimeout
+        | F::TunnelIdle => 504,
         F::VersionUnsupported => 505,
         F::Loop => 508,
+    }
+}
+
+/// What a gRPC call ends with.
+pub fn grpc_status(fault: Fault) -> Status {
+    use Fault as F;
+    match fault {
+        F::NoRoute | F::MethodRefused | F::ProtocolRefused => Status::Unimplemented,
+        F::ClientGone | F::WriteTimeout => Status::Cancelled,
+        F::ConnectTimeout
+        | F::ResponseTimeout
+        | F::DeadlineExceeded
+        | F::ServerBodyTimeout
+        | F::BodyTimeout
+        | F::TunnelIdle => Status::DeadlineExceeded,
+        F::ConnectFailed
+        | F::ServerTlsFailed
+        | F::ServerReset
+        | F::ResponseTruncated
+        | F::NoServerUp
+        | F::DrainTimeout => Status::Unavailable,
+        F::QueueFull
+        | F::QueueTimeout
+        | F::ConnectionLimit
+        | F::BodyTooLarge
+        | F::HeadTooLarge
+        | F::TooManyHeaders
+        | F::UriTooLong => Status::ResourceExhausted,
+        _ => Status::Internal,
     }
 }
 

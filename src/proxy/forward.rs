@@ -259,6 +259,7 @@ mod tests {
             certificate: None,
             keep_expect: false,
             chunked: false,
+            http2: false,
         }
     }
 

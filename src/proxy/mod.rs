@@ -5,6 +5,7 @@
 
 pub mod attempt;
 pub mod begin;
+pub mod call;
 pub mod connection;
 pub mod engine;
 pub mod exchange;
@@ -23,14 +24,18 @@ use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
 use std::task::Poll;
+use std::time::Duration;
 
 use crate::filter::Verdict;
+use crate::net::Deadline;
 use crate::observe::Fault;
 use crate::observe::metrics::{ClientTimeout, CloseReason, Malformation};
 use crate::reply::Reply;
 use crate::snapshot::Action;
 use crate::wire::Downstream;
+use crate::wire::head::Head;
 
+use call::Call;
 use engine::{Engine, Heads};
 use exchange::{Exchange, Peer, Start};
 use fault::Failure;
@@ -62,10 +67,12 @@ pub async fn serve(
 ) -> Next {
     let snapshot = engine.snapshot();
     let mut exchange = Exchange::new(&snapshot, peer, start);
-    let outcome = guarded(run(engine, &mut exchange, client, heads), cut).await;
+    exchange.call = Call::native(&heads.request);
+    let time = call::time(&heads.request);
+    let outcome = guarded(run(engine, &mut exchange, client, heads), cut, time).await;
     let next = match outcome {
         Ok(next) => next,
-        Err(failure) => answer_failure(engine, &mut exchange, client, failure).await,
+        Err(failure) => answer_failure(engine, &mut exchange, client, &heads.request, failure).await,
     };
     exchange.body_in = client.body_read();
     if !matches!(next, Next::Tunnel(_)) {
@@ -79,13 +86,22 @@ pub async fn serve(
 async fn guarded(
     phases: impl Future<Output = Result<Next, Failure>>,
     mut cut: Pin<&mut impl Future<Output = ()>>,
+    time: Option<Duration>,
 ) -> Result<Next, Failure> {
     let mut phases = pin!(phases);
+    let mut deadline = Deadline::new();
+    if let Some(time) = time {
+        deadline.after(time);
+    }
     poll_fn(|cx| {
         let polled = catch_unwind(AssertUnwindSafe(|| phases.as_mut().poll(cx)));
         match polled {
             Ok(Poll::Pending) if cut.as_mut().poll(cx).is_ready() => {
                 Poll::Ready(Err(Failure::new(Fault::DrainTimeout, "drain_timeout passed")))
+            }
+            Ok(Poll::Pending) if deadline.poll_passed(cx).is_ready() => {
+                let failure = Failure::new(Fault::DeadlineExceeded, "the call's grpc-timeout passed");
+                Poll::Ready(Err(failure))
             }
             Ok(outcome) => outcome,
             // The panic hook has logged where.
@@ -108,6 +124,7 @@ async fn run<'s>(
         return send(engine, exchange, client, &reply).await;
     }
     let route = begin::route(exchange, &asked, &heads.request)?;
+    exchange.call = exchange.call.take().or_else(|| Call::web(&heads.request, route.filters.grpc_web()));
     begin::limit_body(exchange, client)?;
     if let Verdict::Answer(reply) = route.filters.guard(&heads.request) {
         return send(engine, exchange, client, &reply).await;
@@ -173,23 +190,46 @@ fn count_client_fault(exchange: &Exchange<'_>, fault: Fault) {
     }
 }
 
+/// Ends a call whose answer was begun with trailers that say why; false when the client can only be cut off.
+async fn end_call(exchange: &Exchange<'_>, client: &mut Downstream<'_>, failure: &Failure) -> bool {
+    let Some(call) = exchange.call.as_ref().filter(|call| !call.is_web()) else { return false };
+    let fits = client.is_http2() && !client.is_cut() && fault::status(failure.fault) != 499;
+    if !fits || exchange.tunnel || !client.finish_body(Some(&call.trailers(failure))) {
+        return false;
+    }
+    respond::flush(client, exchange.peer.listener.timeouts.write_idle).await.is_ok()
+}
+
 /// Answers a failure if anything can still be answered.
 async fn answer_failure(
     engine: &Engine,
     exchange: &mut Exchange<'_>,
     client: &mut Downstream<'_>,
+    request: &Head,
     failure: Failure,
 ) -> Next {
     let fault = failure.fault;
     count_client_fault(exchange, fault);
-    exchange.failure = Some(failure);
+    if exchange.call.is_some() {
+        exchange.grpc_status = Some(call::failed_status(fault));
+    }
     if exchange.answered {
+        let ended = end_call(exchange, client, &failure).await;
+        exchange.failure = Some(failure);
+        if ended {
+            return Next::Close;
+        }
         client.abort(fault::error_code(fault));
         return Next::Abort;
     }
-    let reply = fault::reply(fault, &exchange.request_id);
-    if reply.head.status == 499 || client.is_cut() {
-        exchange.status = reply.head.status;
+    let status = fault::status(fault);
+    let reply = match &exchange.call {
+        Some(call) => call.reply(&failure, request, &exchange.request_id),
+        None => fault::reply(fault, &exchange.request_id),
+    };
+    exchange.failure = Some(failure);
+    if status == 499 || client.is_cut() {
+        exchange.status = status;
         client.abort(fault::error_code(fault));
         return Next::Abort;
     }

@@ -10,6 +10,7 @@ use smallvec::SmallVec;
 
 use super::Next;
 use super::attempt::{self, Answered, Ask, Failed, Kind};
+use super::call::{self, WebBody};
 use super::engine::{Engine, Heads};
 use super::exchange::Exchange;
 use super::fault::Failure;
@@ -58,9 +59,14 @@ pub async fn relay(
     let Some(target) = exchange.target else { return Err(Fault::Bug.into()) };
     let plan = &*target.plan;
     let mut request = Request::new(exchange, target, client, &heads.request);
-    prepare(engine, exchange, client, heads, &request);
-    let mut upload = Upload::new(exchange.peer.listener.timeouts.body_idle, plan.body_idle);
-    if request.idempotent && plan.pool.spec.retries.attempts > 0 {
+    if client.is_http2() && client.request().upgrade && request.upgrade.is_none() {
+        // As a plain request it would mean something else to the server, and to the client.
+        return Err(Failure::new(Fault::ProtocolRefused, "the route does not pass this protocol on"));
+    }
+    prepare(engine, exchange, client, heads, &mut request);
+    let mut upload = new_upload(exchange, plan, &request);
+    // HTTP/2 servers can say that they did nothing, so that any request may be sent again.
+    if (request.idempotent || plan.http2.is_some()) && plan.pool.spec.retries.attempts > 0 {
         upload = upload.kept();
     }
     plan.pool.count_request(Instant::now());
@@ -213,13 +219,24 @@ fn allowed_upgrade(head: &Head, allowed: &[String]) -> Option<Vec<u8>> {
     head.all(Known::Upgrade).flat_map(list).find(asked).map(<[u8]>::to_vec)
 }
 
+/// A stream of messages may be silent for as long as a tunnel.
+fn new_upload(exchange: &Exchange<'_>, plan: &PoolPlan, request: &Request<'_>) -> Upload {
+    if request.upgrade.is_some() {
+        return Upload::empty(plan.body_idle);
+    }
+    match &exchange.call {
+        Some(call) => Upload::new(plan.tunnel_idle, plan.tunnel_idle).decoded(call.upload()),
+        None => Upload::new(exchange.peer.listener.timeouts.body_idle, plan.body_idle),
+    }
+}
+
 /// Makes the head that every server gets.
 fn prepare(
     engine: &Engine,
     exchange: &Exchange<'_>,
     client: &Downstream<'_>,
     heads: &mut Heads,
-    request: &Request<'_>,
+    request: &mut Request<'_>,
 ) {
     let peer = exchange.peer;
     let certificate = peer.session.as_ref().and_then(|session| session.client.as_ref());
@@ -241,6 +258,9 @@ fn prepare(
     if request.learns {
         // The session id is read from the body, so that must come as it is.
         heads.outgoing.remove_known(Known::AcceptEncoding);
+    }
+    if let Some(call) = &exchange.call {
+        request.body = call.prepare_request(&mut heads.outgoing, request.body);
     }
     let Some(route) = exchange.route else { return };
     if let std::borrow::Cow::Owned(target) = route.rewrite.target(heads.request.target()) {
@@ -333,9 +353,12 @@ async fn finish(
         })?;
     }
     exchange.status = heads.response.status;
-    write_head(engine, exchange, client, heads, request, &lease, &server);
+    download.web = write_head(engine, exchange, client, heads, request, &lease, &server);
     exchange.answered = true;
     let outcome = download.run(client, &mut server).await;
+    if exchange.call.is_some() {
+        exchange.grpc_status = Some(call::final_status(&heads.response, server.trailers()));
+    }
     exchange.body_out = download.bytes;
     observe_body(&lease, exchange.status, answered.latency, outcome.as_ref().err());
     outcome?;
@@ -358,13 +381,13 @@ fn put_back(engine: &Engine, plan: &PoolPlan, lease: &Lease, server: Upstream) {
     }
 }
 
-/// Event streams may be silent for as long as tunnels.
+/// Event streams and streams of messages may be silent for as long as tunnels.
 fn pace(exchange: &Exchange<'_>, plan: &PoolPlan, response: &Head) -> Pace {
     let content_type = response.get(Known::ContentType).unwrap_or_default();
     let is_events =
         content_type.get(..17).is_some_and(|kind| kind.eq_ignore_ascii_case(b"text/event-stream"));
     Pace {
-        server_idle: if is_events { plan.tunnel_idle } else { plan.body_idle },
+        server_idle: if is_events || exchange.call.is_some() { plan.tunnel_idle } else { plan.body_idle },
         client_idle: exchange.peer.listener.timeouts.write_idle,
     }
 }
@@ -377,11 +400,15 @@ fn write_head(
     request: &Request<'_>,
     lease: &Lease,
     server: &Upstream,
-) {
+) -> Option<Box<WebBody>> {
     let response = &mut heads.response;
     // A body that is not wholly read when the answer begins may never be.
     let keep_alive = client.request().keep_alive && client.is_body_done() && !engine.process.is_draining();
-    let framing = server.response().body;
+    let mut framing = server.response().body;
+    let web = exchange.call.as_ref().and_then(|call| call.prepare_response(response, framing));
+    if web.is_some() {
+        framing = Framing::Chunked;
+    }
     let mut plan = respond::plan(client, response, framing, heads.request.method());
     plan.keep_alive &= keep_alive;
     forward::prepare_response(response, plan.body);
@@ -394,7 +421,11 @@ fn write_head(
         route.filters.edit_response(response);
     }
     response.set_known(Known::XRequestId, exchange.request_id.as_bytes());
+    if let Some(call) = &exchange.call {
+        call.allow(&heads.request, response);
+    }
     client.write_head(response, plan);
+    web
 }
 
 /// Names the server to a client whose pool is sticky by cookie and that does not name it already.

@@ -4,6 +4,7 @@ use std::future::poll_fn;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use super::call::WebBody;
 use super::fault::Failure;
 use super::upload::Upload;
 use crate::net::Deadline;
@@ -63,7 +64,8 @@ pub async fn send_reply(
     }
     let length = reply.body.len() as u64;
     let body = if length == 0 || head.status == 204 { Framing::Empty } else { Framing::Length(length) };
-    let named_length = (head.status != 204).then_some(length);
+    // A stream's end says that there is no body, and gRPC's answers without one name no length.
+    let named_length = (head.status != 204 && !(client.is_http2() && length == 0)).then_some(length);
     client.write_head(&head, ResponsePlan { body, keep_alive, named_length });
     let mut sent = 0;
     let mut deadline = Deadline::new();
@@ -160,6 +162,8 @@ pub struct Download<'a> {
     deadline: Deadline,
     waits_for: WaitsFor,
     upload_failed: bool,
+    /// The body is translated to gRPC-Web.
+    pub web: Option<Box<WebBody>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -180,6 +184,7 @@ impl<'a> Download<'a> {
             deadline: Deadline::new(),
             waits_for: WaitsFor::Nothing,
             upload_failed: false,
+            web: None,
         }
     }
 
@@ -241,6 +246,7 @@ impl<'a> Download<'a> {
                 }
             }
             match server.poll_body(cx) {
+                Poll::Ready(Ok(Piece::Bytes)) if self.web.is_some() => self.translate(server),
                 Poll::Ready(Ok(Piece::Bytes)) => match server.poll_forward(cx, client) {
                     Poll::Ready(Ok(count)) => {
                         self.bytes += count as u64;
@@ -249,8 +255,10 @@ impl<'a> Download<'a> {
                     Poll::Ready(Err(error)) => return gone(error),
                     Poll::Pending => return self.wait(cx, WaitsFor::Client),
                 },
+                Poll::Ready(Ok(Piece::End)) if self.ends_translation(server) => {}
                 Poll::Ready(Ok(Piece::End)) => return Poll::Ready(self.finish(client, server)),
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(explain(error))),
+                Poll::Pending if self.pauses_translation() => {}
                 Poll::Pending => {
                     match client.poll_flush(cx) {
                         Poll::Ready(Ok(())) => {}
@@ -288,8 +296,36 @@ impl<'a> Download<'a> {
         }
     }
 
+    /// Takes a piece of the server's and holds it as gRPC-Web has it.
+    fn translate(&mut self, server: &mut Upstream) {
+        (self.held_sent, self.waits_for) = (0, WaitsFor::Nothing);
+        self.held.clear();
+        if let Some(web) = &mut self.web {
+            web.write(server.piece(), &mut self.held);
+        }
+        let count = server.piece().len();
+        server.take(count);
+    }
+
+    /// Holds the last frame, once; false when there is nothing more to send.
+    fn ends_translation(&mut self, server: &Upstream) -> bool {
+        (self.held_sent, self.held) = (0, Vec::new());
+        if let Some(web) = &mut self.web {
+            web.end(server.trailers(), &mut self.held);
+        }
+        !self.held.is_empty()
+    }
+
+    /// Holds what a silent server leaves unsent; false when that is nothing.
+    fn pauses_translation(&mut self) -> bool {
+        let Some(web) = &mut self.web else { return false };
+        (self.held_sent, self.held) = (0, Vec::new());
+        web.pause(&mut self.held);
+        !self.held.is_empty()
+    }
+
     fn finish(&mut self, client: &mut Downstream<'_>, server: &Upstream) -> Result<(), Failure> {
-        let trailers = if client.takes_chunked() { server.trailers() } else { None };
+        let trailers = if client.takes_chunked() && self.web.is_none() { server.trailers() } else { None };
         if !client.finish_body(trailers) {
             return Err(Failure::new(Fault::ResponseTruncated, "the body is shorter than its length"));
         }

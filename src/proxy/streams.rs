@@ -92,6 +92,7 @@ pub async fn run(engine: &Rc<Engine>, peer: Peer, stream: Stream, pass: Pass) {
     })
     .await;
     connection.account(closed, began);
+    let _ = pingora_timeout::timeout(GOODBYE_TIME, poll_fn(|cx| connection.session.poll_linger(cx))).await;
 }
 
 impl Connection<'_> {
@@ -150,6 +151,10 @@ impl Connection<'_> {
             (false, true) => self.head.clear(),
             _ => {}
         }
+        if self.session.is_closed() && self.stage != Stage::Closing {
+            self.stage = Stage::Closing;
+            self.deadline.after(GOODBYE_TIME);
+        }
         self.note_idleness(timeouts.keep_alive);
         if self.write.poll_passed(cx).is_ready() {
             self.peer.listener.metrics.timeouts.add(ClientTimeout::WriteIdle, 1);
@@ -161,7 +166,8 @@ impl Connection<'_> {
             self.close(ErrorCode::EnhanceYourCalm, "no whole head in time");
             return Poll::Ready(());
         }
-        if self.idle && self.stage == Stage::Leaving {
+        let leaves = self.stage == Stage::Leaving || (self.session.is_left() && self.stage != Stage::Closing);
+        if self.idle && leaves {
             self.close(ErrorCode::NoError, "");
             return Poll::Ready(());
         }
@@ -290,6 +296,9 @@ async fn exchange(
     let cut = pin!(engine.cut());
     let next = serve(&engine, &peer, &mut Downstream::Http2(&mut stream), &mut heads, start, cut).await;
     engine.keep_heads(heads);
+    if let (Next::Abort, Some(code)) = (&next, stream.reset_code()) {
+        peer.listener.metrics.http2_errors.add(Http2Error::of(code), 1);
+    }
     if let Next::Tunnel(handover) = next {
         handover.run(&engine, (Pipe::Http2(stream.into_stream()), Buffer::new())).await;
     }

@@ -7,8 +7,10 @@ use std::time::Duration;
 use crate::net::Deadline;
 use crate::observe::Fault;
 use crate::wire::body::{Piece, ReadBodyError};
+use crate::wire::grpc::web::Malformed;
 use crate::wire::{Downstream, Upstream};
 
+use super::call::TextBody;
 use super::fault::Failure;
 
 /// Bodies up to this size can be sent a second time.
@@ -28,6 +30,9 @@ pub struct Upload {
     waits_for: WaitsFor,
     client_idle: Duration,
     server_idle: Duration,
+    /// The body is base64 of gRPC-Web.
+    text: Option<Box<TextBody>>,
+    is_empty: bool,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -59,7 +64,14 @@ impl Upload {
             waits_for: WaitsFor::Nothing,
             client_idle,
             server_idle,
+            text: None,
+            is_empty: false,
         }
+    }
+
+    /// No body: what the client sends belongs to the tunnel that it asks for.
+    pub fn empty(server_idle: Duration) -> Self {
+        Self { is_empty: true, state: State::Flushing, ..Self::new(server_idle, server_idle) }
     }
 
     /// Keeps what is sent, so that it can be sent a second time.
@@ -68,9 +80,18 @@ impl Upload {
         self
     }
 
+    /// Decodes the body on its way, if it has to be.
+    pub fn decoded(mut self, text: Option<Box<TextBody>>) -> Self {
+        self.text = text;
+        if self.text.is_some() {
+            self.replay = None;
+        }
+        self
+    }
+
     /// Begins anew with another server.
     pub fn restart(&mut self) {
-        self.state = State::Sending;
+        self.state = if self.is_empty { State::Flushing } else { State::Sending };
         self.replayed = 0;
         self.waits_for = WaitsFor::Nothing;
     }
@@ -110,7 +131,16 @@ impl Upload {
                     Poll::Ready(Err(_)) => self.state = State::Refused,
                     Poll::Pending => return self.wait(cx, WaitsFor::Server),
                 },
+                State::Sending if self.has_decoded_left() => match self.poll_decoded(cx, server) {
+                    Poll::Ready(Ok(())) => {}
+                    Poll::Ready(Err(_)) => self.state = State::Refused,
+                    Poll::Pending => return self.wait(cx, WaitsFor::Server),
+                },
                 State::Sending => match client.poll_body(cx) {
+                    Poll::Ready(Ok(Piece::Bytes)) if self.text.is_some() => self.decode(client)?,
+                    Poll::Ready(Ok(Piece::End)) if self.ends_inside_text() => {
+                        return Poll::Ready(Err(no_text()));
+                    }
                     Poll::Ready(Ok(Piece::Bytes)) => match self.poll_forward(cx, client, server) {
                         Poll::Ready(Ok(())) => {}
                         Poll::Ready(Err(_)) => self.state = State::Refused,
@@ -129,6 +159,32 @@ impl Upload {
                 },
             }
         }
+    }
+
+    fn has_decoded_left(&self) -> bool {
+        self.text.as_ref().is_some_and(|text| !text.waiting().is_empty())
+    }
+
+    fn ends_inside_text(&self) -> bool {
+        self.text.as_ref().is_some_and(|text| text.finish().is_err())
+    }
+
+    fn decode(&mut self, client: &mut Downstream<'_>) -> Result<(), Failure> {
+        let Some(text) = &mut self.text else { return Ok(()) };
+        text.take(client.piece()).map_err(|_| no_text())?;
+        let count = client.piece().len();
+        client.take(count);
+        self.received += count as u64;
+        self.waits_for = WaitsFor::Nothing;
+        Ok(())
+    }
+
+    fn poll_decoded(&mut self, cx: &mut Context<'_>, server: &mut Upstream) -> Poll<io::Result<()>> {
+        let Some(text) = &mut self.text else { return Poll::Ready(Ok(())) };
+        let sent = std::task::ready!(server.poll_send(cx, text.waiting()))?;
+        text.advance(sent);
+        self.waits_for = WaitsFor::Nothing;
+        Poll::Ready(Ok(()))
     }
 
     fn has_replay_left(&self) -> bool {
@@ -188,6 +244,10 @@ impl Upload {
             ))),
         }
     }
+}
+
+fn no_text() -> Failure {
+    Failure::new(Fault::BadRequest, Malformed)
 }
 
 /// What is wrong with a request's body.

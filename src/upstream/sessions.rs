@@ -44,6 +44,7 @@ struct Group {
 
 struct Open {
     session: ClientSession,
+    scheme: &'static str,
     life: Duration,
     /// Since when it has had no request.
     idle_since: Option<Instant>,
@@ -106,7 +107,7 @@ impl Sessions {
         let group = servers.get_mut(&server)?;
         let open = group.open.iter_mut().find(|open| open.session.has_room(http2.streams))?;
         open.idle_since = None;
-        open.session.open(true)
+        open.session.open(open.scheme, true)
     }
 
     async fn connect(
@@ -119,19 +120,20 @@ impl Sessions {
         let opening = Rc::new(Opening::default());
         let turn = Turn { sessions: self, server: server.id, opening: Rc::clone(&opening) };
         self.servers.borrow_mut().entry(server.id).or_default().opening = Some(Rc::clone(&opening));
+        let scheme = if tls.is_some() { "https" } else { "http" };
         let started = Instant::now();
         let outcome = open_session(&server.endpoint, tls, limit, http2).await;
         if outcome.is_ok() {
             server.metrics.connect.observe(started.elapsed());
         }
         let outcome = outcome.and_then(|session| {
-            let stream = session.has_room(http2.streams).then(|| session.open(false)).flatten();
+            let stream = session.has_room(http2.streams).then(|| session.open(scheme, false)).flatten();
             let refused =
                 || refused(&server.endpoint, "the server allows no stream, or went away at once".to_owned());
             Ok((stream.ok_or_else(refused)?, session))
         });
         let outcome = outcome.map(|(stream, session)| {
-            let open = Open { session, life: http2.life, idle_since: None };
+            let open = Open { session, scheme, life: http2.life, idle_since: None };
             self.servers.borrow_mut().entry(server.id).or_default().open.push(open);
             stream
         });
@@ -167,12 +169,7 @@ async fn open_session(
     let liveness = http2.liveness;
     let opening = async {
         let stream = connect(endpoint, tls, limit).await?;
-        if let Stream::Client(tls) = &stream
-            && tls.get_ref().1.alpn_protocol() != Some(b"h2")
-        {
-            let reason = "the server does not offer HTTP/2 (ALPN `h2`)".to_owned();
-            return Err(ConnectError::Tls { endpoint: endpoint.clone(), reason });
-        }
+        must_speak_http2(&stream, endpoint)?;
         let (session, mut driver) = ClientSession::new(stream);
         poll_fn(|cx| {
             loop {
@@ -194,6 +191,17 @@ async fn open_session(
     match pingora_timeout::timeout(limit, opening).await {
         Ok(outcome) => outcome,
         Err(_) => Err(ConnectError::Timeout { endpoint: endpoint.clone(), limit }),
+    }
+}
+
+/// Over TLS, the server must have agreed to HTTP/2 (RFC 9113 section 3.2); without, nobody asked it.
+pub fn must_speak_http2(stream: &Stream, endpoint: &Endpoint) -> Result<(), ConnectError> {
+    match stream {
+        Stream::Client(tls) if tls.get_ref().1.alpn_protocol() != Some(b"h2") => {
+            let reason = "the server does not offer HTTP/2 (ALPN `h2`)".to_owned();
+            Err(ConnectError::Tls { endpoint: endpoint.clone(), reason })
+        }
+        _ => Ok(()),
     }
 }
 

@@ -7,6 +7,7 @@ mod support;
 mod spread;
 
 mod balancing;
+mod browser;
 mod command_line;
 mod ending;
 mod forwarding;

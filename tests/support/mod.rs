@@ -4,6 +4,7 @@
 #![allow(dead_code, unused_imports)] // each test target uses its own part
 
 pub mod client;
+pub mod http2;
 pub mod lintel;
 pub mod message;
 pub mod metrics;

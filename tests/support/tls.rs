@@ -107,6 +107,13 @@ impl Leaf {
         TlsAcceptor::from(Arc::new(config))
     }
 
+    /// As `acceptor`, and agrees to the first of these protocols that the client offers as well.
+    pub fn acceptor_for(&self, protocols: &[&str]) -> TlsAcceptor {
+        let mut config = ServerConfig::clone(self.acceptor().config());
+        config.alpn_protocols = protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
+        TlsAcceptor::from(Arc::new(config))
+    }
+
     /// As `acceptor`, and asks clients for a certificate of this authority.
     pub fn acceptor_asking(&self, authority: &Authority) -> TlsAcceptor {
         let roots = Arc::new(authority.roots());

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use super::Checker;
 use crate::listener::Spec;
-use crate::listener::spec::ProxyProtocol;
+use crate::listener::spec::{Http2Limits, Protocol, ProxyProtocol};
 use crate::net::Address;
 use crate::units::Bytes;
 
@@ -18,9 +18,7 @@ pub fn check(checker: &mut Checker<'_>) {
         let at = |key: &str| format!("listeners.{name}.{key}");
         local(checker, &at("address"), &spec.address);
         redirect(checker, name, spec);
-        if spec.protocols.as_ref().is_some_and(Vec::is_empty) {
-            checker.problem(&at("protocols"), "no protocol is left", "write `[http1]`, or take the key out");
-        }
+        protocols(checker, &at("protocols"), spec);
         if spec.proxy_protocol == ProxyProtocol::Required && spec.trusted_proxies.is_empty() {
             checker.problem(
                 &at("proxy_protocol"),
@@ -36,6 +34,7 @@ pub fn check(checker: &mut Checker<'_>) {
             );
         }
         limits(checker, name, spec);
+        http2(checker, &at("limits.http2"), &spec.limits.http2);
     }
     others(checker);
     clashes(checker);
@@ -71,6 +70,30 @@ fn redirect(checker: &mut Checker<'_>, name: &str, spec: &Spec) {
     }
 }
 
+fn protocols(checker: &mut Checker<'_>, key_path: &str, spec: &Spec) {
+    let Some(protocols) = &spec.protocols else { return };
+    if protocols.is_empty() {
+        checker.problem(key_path, "no protocol is left", "write `[http1]`, or take the key out");
+    }
+    for (index, protocol) in protocols.iter().enumerate() {
+        if let Some(first) = protocols.iter().take(index).position(|before| before == protocol) {
+            let (again, first) = (format!("{key_path}[{index}]"), format!("{key_path}[{first}]"));
+            checker.clash(
+                &again,
+                "this protocol is listed already",
+                "take it out",
+                &first,
+                "is the first one",
+            );
+        }
+    }
+    if spec.tls.is_none() && spec.offers(Protocol::Http1) && spec.offers(Protocol::Http2) {
+        let message = "h2c cannot be told from HTTP/1.1 on one port";
+        let help = "write `[http2]` on a listener of its own, or add `tls`";
+        checker.problem(key_path, message, help);
+    }
+}
+
 fn limits(checker: &mut Checker<'_>, name: &str, spec: &Spec) {
     let at = |key: &str| format!("listeners.{name}.limits.{key}");
     let limits = &spec.limits;
@@ -86,6 +109,24 @@ fn limits(checker: &mut Checker<'_>, name: &str, spec: &Spec) {
         checker.problem(&at(if written { "uri" } else { "head" }), message, "raise `head`, or lower `uri`");
     } else if limits.uri.count() < 64 {
         checker.problem(&at("uri"), "no URI fits in less than 64B", "raise it");
+    }
+}
+
+fn http2(checker: &mut Checker<'_>, key_path: &str, limits: &Http2Limits) {
+    let at = |key: &str| format!("{key_path}.{key}");
+    let (least, most) = (Bytes::from_kib(64), Bytes::from_mib(16));
+    checker.range(&at("streams"), limits.streams, 1..=10_000);
+    checker.range(&at("stream_window"), limits.stream_window, least..=most);
+    checker.range(&at("connection_window"), limits.connection_window, least..=Bytes::from_mib(256));
+    checker.range(&at("resets_per_second"), limits.resets_per_second, 1..=100_000);
+    checker.range(&at("control_frames_per_second"), limits.control_frames_per_second, 1..=100_000);
+    if limits.stream_window > limits.connection_window && limits.stream_window <= most {
+        let stream = checker.shown(&at("stream_window"), &limits.stream_window);
+        let connection = checker.shown(&at("connection_window"), &limits.connection_window);
+        let message = format!("`stream_window` ({stream}) is more than `connection_window` ({connection})");
+        let written = checker.source.names(key_path, "stream_window");
+        let key = if written { "stream_window" } else { "connection_window" };
+        checker.problem(&at(key), message, "raise `connection_window`, or lower `stream_window`");
     }
 }
 

@@ -5,8 +5,11 @@ use std::collections::{HashMap, HashSet};
 use super::{Checker, text};
 use crate::health;
 use crate::pool::Spec;
-use crate::pool::spec::{HashKey, StickySpec};
+use crate::pool::spec::{HashKey, Protocol, StickySpec};
 use crate::wire::token::is_token;
+
+/// Bytes of the name of a service that a health check asks for.
+const LONGEST_SERVICE: usize = 256;
 
 pub fn check(checker: &mut Checker<'_>) {
     let pools = &checker.file.pools;
@@ -19,7 +22,7 @@ pub fn check(checker: &mut Checker<'_>) {
         servers(checker, &pool, spec);
         tls(checker, &pool, spec);
         if let Some(check) = &spec.health_check {
-            health_check(checker, &format!("{pool}.health_check"), check);
+            health_check(checker, &format!("{pool}.health_check"), check, spec.protocol);
         }
         numbers(checker, &pool, spec);
         hash_key(checker, &pool, &spec.balance.key);
@@ -95,36 +98,9 @@ fn tls(checker: &mut Checker<'_>, pool: &str, spec: &Spec) {
     }
 }
 
-fn health_check(checker: &mut Checker<'_>, key_path: &str, check: &health::Spec) {
+fn health_check(checker: &mut Checker<'_>, key_path: &str, check: &health::Spec, protocol: Protocol) {
     let at = |key: &str| format!("{key_path}.{key}");
-    match &check.path {
-        Some(path) => {
-            // The short form is the path itself.
-            checker.text(&at("path"), path, text::request_path_error(path));
-            if check.tcp {
-                checker.problem(
-                    &at("tcp"),
-                    "a check has a path, or is `tcp: true`, not both",
-                    "take one of them out",
-                );
-            }
-        }
-        None if check.tcp => {
-            for (key, written) in [("status", check.status.is_some()), ("host", check.host.is_some())] {
-                if written {
-                    checker.problem(
-                        &at(key),
-                        format!("a TCP check sends nothing, so it has no `{key}`"),
-                        "take it out",
-                    );
-                }
-            }
-        }
-        None => {
-            let help = "write `path: /healthz`, or `tcp: true` to connect only";
-            checker.problem(key_path, "this check has nothing to ask", help);
-        }
-    }
+    question(checker, key_path, check, protocol);
     if check.timeout > check.interval {
         let key = if checker.source.names(key_path, "timeout") { "timeout" } else { "interval" };
         let timeout = checker.shown(&at("timeout"), &check.timeout);
@@ -145,11 +121,55 @@ fn health_check(checker: &mut Checker<'_>, key_path: &str, check: &health::Spec)
     checker.range(&at("unhealthy_after"), check.unhealthy_after, 1..=100);
 }
 
+/// What a check asks: one thing, and of servers that understand it.
+fn question(checker: &mut Checker<'_>, key_path: &str, check: &health::Spec, protocol: Protocol) {
+    let at = |key: &str| format!("{key_path}.{key}");
+    let keys = [("path", check.path.is_some()), ("grpc", check.grpc.is_some()), ("tcp", check.tcp)];
+    let asked: Vec<_> = keys.into_iter().filter_map(|(key, written)| written.then_some(key)).collect();
+    match asked[..] {
+        [] => {
+            let help = "write `path: /healthz`, `grpc: \"\"`, or `tcp: true` to connect only";
+            checker.problem(key_path, "this check has nothing to ask", help);
+        }
+        ["tcp"] => {
+            for (key, written) in [("status", check.status.is_some()), ("host", check.host.is_some())] {
+                if written {
+                    let message = format!("a TCP check sends nothing, so it has no `{key}`");
+                    checker.problem(&at(key), message, "take it out");
+                }
+            }
+        }
+        ["grpc"] if check.status.is_some() => {
+            let message = "a gRPC check has no `status`: `SERVING` means healthy, and nothing else does";
+            checker.problem(&at("status"), message, "take it out");
+        }
+        [_] => {}
+        [.., last] => {
+            let message = "a check asks for one thing: `path`, `grpc`, or `tcp: true`";
+            checker.problem(&at(last), message, "leave one of them");
+        }
+    }
+    if let Some(path) = &check.path {
+        // The short form is the path itself.
+        checker.text(&at("path"), path, text::request_path_error(path));
+    }
+    if let Some(service) = &check.grpc {
+        let fine = service.len() <= LONGEST_SERVICE && !service.chars().any(char::is_control);
+        let help = "the name of a service has at most 256 bytes, and no control characters";
+        checker.text(&at("grpc"), service, (!fine).then_some(help));
+        if protocol != Protocol::Http2 {
+            let help = "write `protocol: http2` in the pool, or ask for a `path`";
+            checker.problem(&at("grpc"), "gRPC needs a pool with `protocol: http2`", help);
+        }
+    }
+}
+
 fn numbers(checker: &mut Checker<'_>, pool: &str, spec: &Spec) {
     let at = |key: &str| format!("{pool}.{key}");
     if let Some(most) = spec.max_in_flight {
         checker.range(&at("max_in_flight"), most, 1..=1_000_000);
     }
+    checker.range(&at("http2.streams"), spec.http2.streams, 1..=10_000);
     checker.range(&at("queue.size"), spec.queue.size, 0..=100_000);
     checker.range(&at("idle_connections"), spec.idle_connections, 0..=65_535);
     checker.range(&at("retries.attempts"), spec.retries.attempts, 0..=10);

@@ -32,6 +32,7 @@ pub const KEYS: &[(&str, &str)] = &[
     ("attempts", "servers tried; 0 when Lintel answered itself"),
     ("reused", "true when the connection to the server had served before"),
     ("tunnel", "true when it became a tunnel (WebSocket)"),
+    ("grpc_status", "final status of a gRPC call, as a number"),
     ("fault", "what went wrong, from the list below"),
     ("detail", "the errors behind the fault, in words"),
     ("bytes_in", "bytes of the request, head and body, without TLS"),
@@ -83,6 +84,9 @@ pub fn write(line: &mut Vec<u8>, stamp: &mut Stamp, record: &Record<'_>) {
         if is_so {
             line.extend_from_slice(mark.as_bytes());
         }
+    }
+    if let Some(status) = record.grpc_status {
+        number(line, ",\"grpc_status\":", status.into());
     }
     text(line, ",\"fault\":", record.fault.map_or("", |fault| fault.as_str()).as_bytes());
     text(line, ",\"detail\":", record.detail.as_bytes());
@@ -265,6 +269,7 @@ mod tests {
             attempts: 2,
             reused: true,
             tunnel: true,
+            grpc_status: Some(5),
             tls_version: "TLSv1.3",
             sni: "app.example.com",
             request_id: "0123",

@@ -167,6 +167,10 @@ labels! {
     Http2Error("code") {
         /// PROTOCOL_ERROR.
         Protocol = "protocol_error",
+        /// INTERNAL_ERROR: a response that cannot be completed.
+        Internal = "internal_error",
+        /// CANCEL: a client that takes too long, or the end of draining.
+        Cancel = "cancel",
         /// FLOW_CONTROL_ERROR.
         FlowControl = "flow_control_error",
         /// SETTINGS_TIMEOUT.
@@ -220,6 +224,8 @@ impl Http2Error {
     pub fn of(code: ErrorCode) -> Self {
         match code {
             ErrorCode::Protocol => Self::Protocol,
+            ErrorCode::Internal => Self::Internal,
+            ErrorCode::Cancel => Self::Cancel,
             ErrorCode::FlowControl => Self::FlowControl,
             ErrorCode::SettingsTimeout => Self::SettingsTimeout,
             ErrorCode::StreamClosed => Self::StreamClosed,
@@ -339,7 +345,7 @@ impl Cells for ListenerCells {
             name: "lintel_listener_http2_errors_total",
             kind: Kind::Counter,
             labels: &["code"],
-            help: "Streams and connections of HTTP/2 ended for a mistake of the client, by error code.",
+            help: "Streams and connections of HTTP/2 that Lintel ended out of order, by error code.",
             read: |cells, samples| samples.by(&cells.http2_errors),
         },
         Family {

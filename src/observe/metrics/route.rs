@@ -7,6 +7,9 @@ use super::cell::{Counter, CounterBy, Histogram};
 use super::family::{Cells, Family, Handle, Kind};
 use crate::observe::Fault;
 
+/// Statuses of gRPC: OK to UNAUTHENTICATED.
+const GRPC_STATUSES: usize = 17;
+
 /// Handles of one route and one of its pools; route `""` counts requests that no route matched.
 pub type RouteMetrics = Handle<RouteCells>;
 
@@ -26,6 +29,8 @@ pub struct ExchangeFigures {
     pub bytes_out: u64,
     /// It became a tunnel: its duration says nothing about the server's speed and is left out of the histogram.
     pub tunnel: bool,
+    /// Final status of a gRPC call.
+    pub grpc_status: Option<u8>,
 }
 
 #[derive(Debug, Default)]
@@ -36,6 +41,7 @@ pub struct RouteCells {
     bytes_in: Counter,
     bytes_out: Counter,
     faults: CounterBy<Fault>,
+    grpc: OnceLock<Box<[Counter; GRPC_STATUSES]>>,
 }
 
 impl RouteCells {
@@ -49,6 +55,12 @@ impl RouteCells {
         }
         if let Some(first_byte) = figures.first_byte {
             self.first_byte.observe(first_byte);
+        }
+        if let Some(status) = figures.grpc_status {
+            let counters = self.grpc.get_or_init(|| Box::new([const { Counter::new() }; GRPC_STATUSES]));
+            if let Some(counter) = counters.get(usize::from(status)) {
+                counter.add(1);
+            }
         }
         if let Some(fault) = figures.fault {
             self.faults.add(fault, 1);
@@ -95,6 +107,19 @@ impl Cells for RouteCells {
             labels: &[],
             help: "Bytes of responses, heads and bodies.",
             read: |cells, samples| samples.value(&[], cells.bytes_out.count() as f64),
+        },
+        Family {
+            name: "lintel_route_grpc_total",
+            kind: Kind::Counter,
+            labels: &["code"],
+            help: "gRPC calls, by their final status: 0 is OK.",
+            read: |cells, samples| {
+                for (code, counter) in cells.grpc.get().into_iter().flat_map(|all| all.iter()).enumerate() {
+                    if counter.count() > 0 {
+                        samples.value(&[itoa::Buffer::new().format(code)], counter.count() as f64);
+                    }
+                }
+            },
         },
         Family {
             name: "lintel_route_faults_total",

@@ -52,6 +52,8 @@ labels! {
         BadResponse = "bad_response",
         /// The answer has another status than expected.
         Status = "status",
+        /// gRPC's health service says something else than `SERVING`.
+        NotServing = "not_serving",
     }
 }
 

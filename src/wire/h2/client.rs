@@ -75,12 +75,12 @@ impl ClientSession {
     }
 
     /// A stream for one request.
-    pub fn open(&self, reused: bool) -> Option<ClientStream> {
+    pub fn open(&self, scheme: &'static str, reused: bool) -> Option<ClientStream> {
         let number = self.session.borrow_mut().open()?;
         Some(ClientStream {
             stream: Stream::new(number, Rc::clone(&self.session)),
             response: ResponseFraming::default(),
-            scheme: "http",
+            scheme,
             reused,
         })
     }
@@ -131,7 +131,7 @@ pub struct ClientStream {
     stream: Stream,
     pub response: ResponseFraming,
     /// `http` or `https`, for `:scheme`.
-    pub scheme: &'static str,
+    scheme: &'static str,
     /// The connection had served before.
     pub reused: bool,
 }

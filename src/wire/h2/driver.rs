@@ -1,11 +1,13 @@
 //! The input and output of one connection: reads frames into its session, writes what its session has to say.
 
 use std::cell::RefCell;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
-use super::flood::Flood;
+use tokio::io::AsyncWrite;
+
 use super::frame::{ErrorCode, FrameHeader, HEADER, MAX_PAYLOAD, PREFACE};
 use super::session::{Closed, Event, Role, Session, SessionLimits, Shared};
 use crate::net::{Buffer, Stream};
@@ -13,8 +15,8 @@ use crate::net::{Buffer, Stream};
 /// Nothing more is read while this much waits to be written.
 const UNREAD: usize = 128 * 1024;
 
-/// Whoever makes a connection queue this much in answers reads none of them.
-const FLOODED: usize = 512 * 1024;
+/// Bytes that are read and dropped after the last frame.
+const LINGERED: usize = 16 * 1024 * 1024;
 
 /// A connection with its session.
 #[derive(Debug)]
@@ -27,6 +29,9 @@ pub struct Driver {
     preface: usize,
     /// The peer has sent its last byte.
     ended: bool,
+    shut: bool,
+    /// Bytes dropped after the end.
+    lingered: usize,
     /// Bytes read since the connection began.
     pub read: u64,
 }
@@ -40,6 +45,8 @@ impl Driver {
             started: Instant::now(),
             preface: if role == Role::Server { PREFACE.len() } else { 0 },
             ended: false,
+            shut: false,
+            lingered: 0,
             read: 0,
         }
     }
@@ -81,7 +88,6 @@ impl Driver {
             }
             self.session.borrow_mut().watch(cx);
             if self.session.borrow().out.pending() >= UNREAD {
-                self.check_flooded();
                 return Poll::Pending;
             }
             if self.take_frames() {
@@ -92,6 +98,29 @@ impl Driver {
                 Ok(count) => self.read += count as u64,
             }
         }
+    }
+
+    /// The session is over; what it has to say may still wait.
+    pub fn is_closed(&self) -> bool {
+        self.session.borrow().closed.is_some()
+    }
+
+    /// Ends our direction, then reads and drops what still comes, so that the peer sees our last frames and not a reset.
+    pub fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        while !self.ended {
+            if !self.shut {
+                if ready!(Pin::new(&mut self.stream).poll_shutdown(cx)).is_err() {
+                    return Poll::Ready(());
+                }
+                self.shut = true;
+            }
+            let held = self.inbound.len();
+            self.inbound.consume(held);
+            let outcome = ready!(self.inbound.poll_fill(cx, &mut self.stream, MAX_PAYLOAD));
+            self.lingered += outcome.as_ref().ok().copied().unwrap_or_default();
+            self.ended = !matches!(outcome, Ok(1..)) || self.lingered > LINGERED;
+        }
+        Poll::Ready(())
     }
 
     /// Ends the session without a word to the peer.
@@ -106,8 +135,10 @@ impl Driver {
             return Poll::Ready(());
         }
         let outcome = session.out.poll_write(cx, &mut self.stream);
+        session.wake_flushed();
         match outcome {
             Poll::Ready(Ok(())) => {
+                session.unread = 0;
                 session.wake_waiting(usize::MAX);
                 Poll::Ready(())
             }
@@ -120,13 +151,6 @@ impl Driver {
                 session.wake_waiting(1);
                 Poll::Pending
             }
-        }
-    }
-
-    fn check_flooded(&mut self) {
-        let mut session = self.session.borrow_mut();
-        if session.out.pending() >= FLOODED {
-            session.fail(ErrorCode::EnhanceYourCalm, Flood::Unread.detail(), Some(Flood::Unread));
         }
     }
 

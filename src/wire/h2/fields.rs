@@ -27,6 +27,7 @@ struct Seen {
     path: bool,
     status: bool,
     protocol: bool,
+    host: bool,
     /// A regular field: no pseudo-header field may follow.
     regular: bool,
 }
@@ -151,7 +152,9 @@ impl<'h> Reader<'h> {
         match name {
             b":method" if is_token(value) => self.head.set_method(value),
             b":method" => return Err(ParseHeadError::Malformed("the method is not a token")),
-            b":scheme" if !is_scheme(value) => return Err(ParseHeadError::Malformed("the scheme is none")),
+            b":scheme" if !value.eq_ignore_ascii_case(b"http") && !value.eq_ignore_ascii_case(b"https") => {
+                return Err(ParseHeadError::Malformed("the scheme is neither http nor https"));
+            }
             b":authority" if value.is_empty() || !is_authority(value) => {
                 return Err(ParseHeadError::Malformed("Host is empty, has user information or is no host"));
             }
@@ -179,6 +182,9 @@ impl<'h> Reader<'h> {
 
     /// Host beside `:authority` must say the same (RFC 9113 section 8.3.1).
     fn add_host(&mut self, value: &[u8]) -> Result<(), ParseHeadError> {
+        if std::mem::replace(&mut self.seen.host, true) {
+            return Err(ParseHeadError::Malformed("Host stands twice"));
+        }
         match self.head.get(Known::Host) {
             Some(authority) if authority.eq_ignore_ascii_case(value) => Ok(()),
             Some(_) => Err(ParseHeadError::Malformed("Host is another than the authority")),
@@ -235,7 +241,7 @@ impl<'h> Reader<'h> {
             expect => expect.is_some() && !ended,
         };
         let body = match (content_length(self.head)?, ended) {
-            (None | Some(0), true) | (Some(0), false) => Framing::Empty,
+            (None | Some(0), true) => Framing::Empty,
             (Some(_), true) => {
                 return Err(ParseHeadError::Malformed("the body is shorter than Content-Length"));
             }
@@ -314,12 +320,6 @@ fn is_value(value: &[u8]) -> bool {
     !around(value.first())
         && !around(value.last())
         && value.iter().all(|byte| *byte == b'\t' || (*byte >= b' ' && *byte != 0x7f))
-}
-
-/// RFC 3986 section 3.1.
-fn is_scheme(text: &[u8]) -> bool {
-    text.first().is_some_and(u8::is_ascii_alphabetic)
-        && text.iter().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(byte))
 }
 
 fn status(value: &[u8]) -> Result<u16, ParseHeadError> {

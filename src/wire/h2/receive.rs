@@ -17,6 +17,9 @@ use Wrong::{Connection, Stream};
 /// CONTINUATION frames of one header block.
 const MOST_CONTINUATIONS: u32 = 64;
 
+/// Bytes of answers to PING and SETTINGS that may wait to be written.
+const MOST_UNREAD: usize = 64 * 1024;
+
 /// A header block may be this many times as long as the limit of a head, so that too long a head can still be answered.
 const BLOCK_FACTOR: usize = 4;
 
@@ -416,7 +419,7 @@ impl Session {
             }
         }
         super::frame::write(&mut self.out.bytes, kind::SETTINGS, flag::ACK, 0, &[]);
-        Ok(())
+        self.count_answer(super::frame::HEADER)
     }
 
     fn ping(&mut self, header: FrameHeader, payload: &[u8]) -> Result<(), Wrong> {
@@ -432,7 +435,13 @@ impl Session {
         }
         self.guard.count(Flood::Ping, self.now_ms)?;
         super::frame::write(&mut self.out.bytes, kind::PING, flag::ACK, 0, payload);
-        Ok(())
+        self.count_answer(super::frame::HEADER + payload.len())
+    }
+
+    /// Answers that wait to be read are bounded, since a peer asks for them at no cost.
+    fn count_answer(&mut self, length: usize) -> Result<(), Wrong> {
+        self.unread += length;
+        if self.unread > MOST_UNREAD { Err(Flood::Unread.into()) } else { Ok(()) }
     }
 
     fn peer_goes_away(&mut self, header: FrameHeader, payload: &[u8]) -> Result<(), Wrong> {
@@ -462,7 +471,9 @@ impl Session {
         if stream != 0 && self.is_idle(stream) {
             return Err(Connection(E::Protocol, "WINDOW_UPDATE on an idle stream"));
         }
-        self.guard.count(Flood::WindowUpdate, self.now_ms)?;
+        if increment > 0 {
+            self.guard.count(Flood::WindowUpdate, self.now_ms)?;
+        }
         match (stream, increment) {
             (0, 0) => return Err(Connection(E::Protocol, "WINDOW_UPDATE of nothing")),
             (_, 0) => return Err(Stream(stream, E::Protocol, "WINDOW_UPDATE of nothing")),

@@ -55,6 +55,11 @@ impl ServerSession {
         self.driver.session.borrow().has_streams()
     }
 
+    /// The client said that it will ask for nothing more.
+    pub fn is_left(&self) -> bool {
+        self.driver.session.borrow().going_away
+    }
+
     /// Gives back the memory of a head.
     pub fn keep(&mut self, mut head: Head) {
         head.clear();
@@ -166,9 +171,12 @@ impl ServerStream {
         self.stream.reset(code);
     }
 
-    /// The client itself ended the stream or the connection.
-    pub fn is_gone(&self) -> bool {
-        !matches!(self.stream.ended(), None | Some(End::Ours(..)))
+    /// The code that Lintel reset the stream with, if it did.
+    pub fn reset_code(&self) -> Option<ErrorCode> {
+        match self.stream.ended() {
+            Some(End::Ours(code, _)) => Some(code),
+            _ => None,
+        }
     }
 
     pub fn into_stream(self) -> Stream {

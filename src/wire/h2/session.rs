@@ -89,6 +89,8 @@ pub struct Session {
     pub(super) block: Option<Block>,
     /// Streams that wait for room in `out` or in the connection's window.
     waiting: VecDeque<u32>,
+    /// Streams that wait until what they sent is written.
+    flushing: Vec<u32>,
     pub(super) events: VecDeque<Event>,
     pub(super) guard: Guard,
     pub(super) now_ms: u64,
@@ -97,6 +99,8 @@ pub struct Session {
     /// The peer's GOAWAY.
     pub(super) going_away: bool,
     pub(super) ping_answered: bool,
+    /// Bytes of answers to control frames since all was last written.
+    pub(super) unread: usize,
     pub(super) closed: Option<Closed>,
     driver: Option<Waker>,
     /// Heads for reuse.
@@ -138,12 +142,14 @@ impl Session {
             unreturned: 0,
             block: None,
             waiting: VecDeque::new(),
+            flushing: Vec::new(),
             events: VecDeque::new(),
             guard: Guard::new(limits.rates),
             now_ms: 0,
             last_taken: MAX_STREAM,
             going_away: false,
             ping_answered: false,
+            unread: 0,
             closed: None,
             driver: None,
             spare: Vec::new(),
@@ -298,10 +304,8 @@ impl Session {
             return Poll::Ready(Err(end.error()));
         }
         state.watch(cx);
-        // Those that wait are woken when `out` is empty.
-        if !state.waiting {
-            state.waiting = true;
-            self.waiting.push_back(stream);
+        if !self.flushing.contains(&stream) {
+            self.flushing.push(stream);
         }
         Poll::Pending
     }
@@ -320,7 +324,8 @@ impl Session {
     pub(super) fn end(&mut self, stream: u32, end: End) {
         let Some(state) = self.streams.get_mut(&stream) else { return };
         state.ended.get_or_insert(end);
-        let unread = state.inbound.len();
+        // What came whole can still be read, though its sender wants no more from here.
+        let unread = if state.received { 0 } else { state.inbound.len() };
         state.inbound.consume(unread);
         state.wake();
         self.settle(stream);
@@ -397,6 +402,20 @@ impl Session {
     /// Whether a stream closed lately, and if so whether by a reset of ours.
     pub(super) fn remembers(&self, stream: u32) -> Option<bool> {
         self.remembered.iter().rev().find(|(number, _)| *number == stream).map(|(_, ours)| *ours)
+    }
+
+    /// Wakes streams whose bytes have all been written.
+    pub(super) fn wake_flushed(&mut self) {
+        let written = self.out.written();
+        let streams = &mut self.streams;
+        self.flushing.retain(|stream| match streams.get_mut(stream) {
+            Some(state) if state.mark > written && state.ended.is_none() => true,
+            Some(state) => {
+                state.wake();
+                false
+            }
+            None => false,
+        });
     }
 
     /// Wakes streams that wait to send.
