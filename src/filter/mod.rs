@@ -97,9 +97,7 @@ impl Filters {
 
     /// The filter for gRPC-Web, if calls are to be translated.
     pub fn grpc_web(&self) -> Option<&GrpcWeb> {
-        self.guards.iter().find_map(|guard| match guard {
-            Guard::GrpcWeb(filter) => Some(filter),
-        })
+        self.guards.iter().map(|Guard::GrpcWeb(filter)| filter).next()
     }
 
     pub fn edit_request(&self, head: &mut Head) {
@@ -174,7 +172,8 @@ mod tests {
             Verdict::Answer(reply) => Some(reply.head.status),
         };
         let compile = |specs: &[&Spec]| {
-            Filters::compile(&specs.iter().map(|spec| Spec::clone(spec)).collect::<Vec<_>>()).unwrap()
+            let specs: Vec<Spec> = specs.iter().copied().cloned().collect();
+            Filters::compile(&specs).unwrap()
         };
         assert_eq!(status(&compile(&[&first, &second])), Some(204));
         assert_eq!(status(&compile(&[&second, &first])), Some(403));

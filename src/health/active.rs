@@ -9,7 +9,7 @@ use std::io;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::{Instant, timeout_at};
 
-use super::grpc::{self, NotServing};
+use super::grpc::{self, Unwell};
 use super::http2;
 use crate::health::Spec;
 use crate::net::Address;
@@ -107,7 +107,7 @@ pub enum Failure {
     #[error("gRPC status {}{}", .status.name(), behind_colon(.message))]
     Grpc { status: Status, message: String },
     #[error("answered {0}")]
-    NotServing(NotServing),
+    NotServing(Unwell),
 }
 
 impl Check {

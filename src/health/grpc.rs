@@ -16,7 +16,7 @@ const PREFIX: usize = 5;
 
 /// What a server says of a service. Only `SERVING` is well, so that is not among them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NotServing {
+pub enum Unwell {
     Unknown,
     NotServing,
     ServiceUnknown,
@@ -24,7 +24,7 @@ pub enum NotServing {
     Other(u64),
 }
 
-impl fmt::Display for NotServing {
+impl fmt::Display for Unwell {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unknown => f.write_str("UNKNOWN"),
@@ -79,11 +79,11 @@ pub fn verdict(answer: &Answer) -> Result<(), Failure> {
         return Err(not_200());
     }
     match serving(&answer.body).map_err(|why| Failure::NotGrpc(why.to_owned()))? {
-        0 => Err(Failure::NotServing(NotServing::Unknown)),
+        0 => Err(Failure::NotServing(Unwell::Unknown)),
         1 => Ok(()),
-        2 => Err(Failure::NotServing(NotServing::NotServing)),
-        3 => Err(Failure::NotServing(NotServing::ServiceUnknown)),
-        other => Err(Failure::NotServing(NotServing::Other(other))),
+        2 => Err(Failure::NotServing(Unwell::NotServing)),
+        3 => Err(Failure::NotServing(Unwell::ServiceUnknown)),
+        other => Err(Failure::NotServing(Unwell::Other(other))),
     }
 }
 

@@ -45,7 +45,7 @@ pub fn opening(fields: &[(&str, &str)], body: &[u8]) -> Box<[u8]> {
         (kind, flags) = (kind::CONTINUATION, 0);
     }
     if !body.is_empty() {
-        frame::write(&mut out, kind::DATA, flag::END_STREAM, STREAM, body);
+        frame::write(&mut out, kind::BODY, flag::END_STREAM, STREAM, body);
     }
     out.into()
 }
@@ -199,7 +199,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                     let fields = self.fields(header, &payload).await?;
                     return Ok(Part { content: Content::Fields(fields), ends });
                 }
-                (kind::DATA, STREAM) => {
+                (kind::BODY, STREAM) => {
                     let bytes = frame::without_padding(header, &payload).ok_or_else(padding)?;
                     return Ok(Part { content: Content::Body(bytes.to_vec(), header.length), ends });
                 }
@@ -207,7 +207,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                     let code = number(&payload).ok_or_else(size)?;
                     return Err(Failure::Reset(ErrorCode::of(code)));
                 }
-                (kind::SETTINGS | kind::PING | kind::GOAWAY, _) | (kind::HEADERS | kind::DATA, _) => {
+                (kind::SETTINGS | kind::PING | kind::GOAWAY, _) | (kind::HEADERS | kind::BODY, _) => {
                     return Err(broke("a frame is on a stream that it cannot be on"));
                 }
                 (kind::PUSH_PROMISE, _) => return Err(broke("it pushes, which was ruled out")),
@@ -227,7 +227,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         if is_ack {
             return Ok(());
         }
-        Settings::default().apply(payload, false).map_err(|(_, detail)| broke(detail))?;
+        Settings::default().apply(payload, frame::Role::Server).map_err(|(_, detail)| broke(detail))?;
         self.reply(kind::SETTINGS, &[]).await;
         Ok(())
     }

@@ -22,12 +22,20 @@ use crate::observe::metrics::{
     ClientTimeout, CloseReason, Http2Error, Http2Flood, Malformation, RequestVersion,
 };
 use crate::server::process_ms;
+use crate::wire::body::Piece;
 use crate::wire::h2::{Asked, Closed, ErrorCode, Flood, ServerSession, ServerStream};
 use crate::wire::rules::ParseHeadError;
 use crate::wire::{Downstream, Pipe};
 
 /// When Lintel drains, requests that are on their way while the client learns of it are still served for this long.
 const LAST_REQUESTS: Duration = Duration::from_secs(1);
+
+/// Bytes of a request's body beyond which no more of it is dropped after the answer, and for how long it is.
+const DROPPED: u64 = 1024 * 1024;
+const DROP_TIME: Duration = Duration::from_secs(1);
+
+/// A client that said goodbye has this long to close the connection itself.
+const LEAVE_TIME: Duration = Duration::from_secs(1);
 
 /// For the last frames to reach the client.
 const GOODBYE_TIME: Duration = Duration::from_secs(2);
@@ -61,6 +69,8 @@ struct Connection<'e> {
     write: Deadline,
     written: u64,
     idle: bool,
+    /// The client has said goodbye.
+    left: bool,
     /// Streams were opened.
     served: bool,
 }
@@ -81,6 +91,7 @@ pub async fn run(engine: &Rc<Engine>, peer: Peer, stream: Stream, pass: Pass) {
         write: Deadline::new(),
         written: 0,
         idle: true,
+        left: false,
         served: false,
     };
     connection.deadline.after(peer.listener.timeouts.head);
@@ -88,7 +99,10 @@ pub async fn run(engine: &Rc<Engine>, peer: Peer, stream: Stream, pass: Pass) {
     let closed = poll_fn(|cx| {
         let draining =
             matches!(connection.stage, Stage::Opening | Stage::Open) && drained.as_mut().poll(cx).is_ready();
-        connection.poll(cx, draining)
+        if draining {
+            connection.announce();
+        }
+        connection.poll(cx)
     })
     .await;
     connection.account(closed, began);
@@ -96,10 +110,7 @@ pub async fn run(engine: &Rc<Engine>, peer: Peer, stream: Stream, pass: Pass) {
 }
 
 impl Connection<'_> {
-    fn poll(&mut self, cx: &mut Context<'_>, draining: bool) -> Poll<Closed> {
-        if draining {
-            self.announce();
-        }
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Closed> {
         loop {
             match self.session.poll(cx) {
                 Poll::Ready(Ok(asked)) => self.take(asked),
@@ -166,8 +177,7 @@ impl Connection<'_> {
             self.close(ErrorCode::EnhanceYourCalm, "no whole head in time");
             return Poll::Ready(());
         }
-        let leaves = self.stage == Stage::Leaving || (self.session.is_left() && self.stage != Stage::Closing);
-        if self.idle && leaves {
+        if self.idle && self.stage == Stage::Leaving {
             self.close(ErrorCode::NoError, "");
             return Poll::Ready(());
         }
@@ -193,11 +203,14 @@ impl Connection<'_> {
         }
         let idle = !self.session.has_streams();
         if self.stage == Stage::Open {
+            let left = self.session.is_left();
             match (idle, self.idle) {
-                (true, false) => self.deadline.after(keep_alive),
+                (true, false) => self.deadline.after(if left { LEAVE_TIME } else { keep_alive }),
+                (true, true) if left && !self.left => self.deadline.after(LEAVE_TIME),
                 (false, _) => self.deadline.clear(),
                 _ => {}
             }
+            self.left = left;
         }
         self.idle = idle;
         if idle {
@@ -216,7 +229,9 @@ impl Connection<'_> {
                 self.close(ErrorCode::SettingsTimeout, "no preface in time");
             }
             Stage::Open => {
-                metrics.timeouts.add(ClientTimeout::KeepAlive, 1);
+                if !self.left {
+                    metrics.timeouts.add(ClientTimeout::KeepAlive, 1);
+                }
                 self.close(ErrorCode::NoError, "");
             }
             Stage::Announced => self.leave(""),
@@ -299,9 +314,32 @@ async fn exchange(
     if let (Next::Abort, Some(code)) = (&next, stream.reset_code()) {
         peer.listener.metrics.http2_errors.add(Http2Error::of(code), 1);
     }
-    if let Next::Tunnel(handover) = next {
-        handover.run(&engine, (Pipe::Http2(stream.into_stream()), Buffer::new())).await;
+    match next {
+        Next::Tunnel(handover) => {
+            handover.run(&engine, (Pipe::Http2(stream.into_stream()), Buffer::new())).await;
+        }
+        Next::KeepAlive | Next::Close => drop_rest(&mut stream).await,
+        Next::Abort => {}
     }
+}
+
+/// Lets a client end a request that was answered early, before it is told that nobody listens (RFC 9113 section 8.1).
+async fn drop_rest(stream: &mut ServerStream) {
+    if stream.is_body_done() {
+        return;
+    }
+    let rest = poll_fn(|cx| {
+        loop {
+            match std::task::ready!(stream.poll_body(cx)) {
+                Ok(Piece::Bytes) if stream.body_read() < DROPPED => {
+                    let count = stream.piece().len();
+                    stream.take(count);
+                }
+                _ => return Poll::Ready(()),
+            }
+        }
+    });
+    let _ = pingora_timeout::timeout(DROP_TIME, rest).await;
 }
 
 /// Answers a head that is no malformed one, but more than this listener takes.

@@ -107,7 +107,7 @@ impl Sessions {
         let group = servers.get_mut(&server)?;
         let open = group.open.iter_mut().find(|open| open.session.has_room(http2.streams))?;
         open.idle_since = None;
-        open.session.open(open.scheme, true)
+        open.session.open(open.scheme)
     }
 
     async fn connect(
@@ -127,7 +127,7 @@ impl Sessions {
             server.metrics.connect.observe(started.elapsed());
         }
         let outcome = outcome.and_then(|session| {
-            let stream = session.has_room(http2.streams).then(|| session.open(scheme, false)).flatten();
+            let stream = session.has_room(http2.streams).then(|| session.open(scheme)).flatten();
             let refused =
                 || refused(&server.endpoint, "the server allows no stream, or went away at once".to_owned());
             Ok((stream.ok_or_else(refused)?, session))

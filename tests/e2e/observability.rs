@@ -114,6 +114,7 @@ async fn every_metric_has_help_and_type_and_stands_in_the_docs_and_labels_are_fe
         "version",
         "hash",
         "certificate",
+        "code",
         "le",
     ];
     for label in metrics.label_names() {

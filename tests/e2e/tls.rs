@@ -100,15 +100,30 @@ async fn the_certificate_is_picked_by_name_exact_then_wildcard_then_the_first() 
 }
 
 #[tokio::test]
-async fn http_1_1_is_the_protocol_and_others_are_not_promised() {
+async fn protocols_are_agreed_on_and_others_are_not_promised() {
     let front = Front::new();
-    let lintel = front.start(&[&["a.test"]], "").await;
-    let mut config = front.authority.client();
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    let stream = handshake(lintel.http(), "a.test", &Arc::new(config.clone())).await.unwrap();
-    assert_eq!(stream.get_ref().1.alpn_protocol(), Some(b"http/1.1".as_slice()));
-    config.alpn_protocols = vec![b"h2".to_vec()];
-    assert!(handshake(lintel.http(), "a.test", &Arc::new(config)).await.is_err());
+    let both = front.start(&[&["a.test"]], "").await;
+    let config = front.config(&[&["a.test"]], "");
+    let one = config.replace("  http:\n", "  http:\n    protocols: [http1]\n");
+    assert_ne!(one, config);
+    let one = Lintel::start(one).await;
+    let agreed = async |lintel: &Lintel, offered: &[&str]| {
+        let mut config = front.authority.client();
+        config.alpn_protocols = offered.iter().map(|name| name.as_bytes().to_vec()).collect();
+        let stream = handshake(lintel.http(), "a.test", &Arc::new(config)).await.ok()?;
+        let name = stream.get_ref().1.alpn_protocol().unwrap_or(b"none").to_vec();
+        Some(String::from_utf8(name).expect("an ASCII name"))
+    };
+    for (offered, of_both, of_one) in [
+        (["http/1.1", "h2"].as_slice(), Some("h2"), Some("http/1.1")),
+        (&["http/1.1"], Some("http/1.1"), Some("http/1.1")),
+        (&["h2"], Some("h2"), None),
+        (&["spdy/3"], None, None),
+        (&[], Some("none"), Some("none")),
+    ] {
+        assert_eq!(agreed(&both, offered).await.as_deref(), of_both, "{offered:?}");
+        assert_eq!(agreed(&one, offered).await.as_deref(), of_one, "{offered:?}");
+    }
 }
 
 #[tokio::test]

@@ -71,10 +71,10 @@ impl Flood {
             sent += 1;
             assert!((sent as usize) < pieces, "{reason}: {pieces} pieces are not too much");
         }
-        self.is_over(reason).await;
+        self.end_as(reason).await;
     }
 
-    async fn is_over(mut self, reason: &str) {
+    async fn end_as(mut self, reason: &str) {
         assert_eq!(self.client.connection_error().await, code::ENHANCE_YOUR_CALM, "{reason}");
         assert_eq!(self.other.get("/after").await.text(), "one", "{reason}");
         self.lintel.metric(FLOODS, &[("listener", "http"), ("reason", reason)], 1.0).await;
@@ -221,7 +221,7 @@ async fn a_head_in_too_many_frames() {
     let mut frames = vec![headers(1, &get("/"), flag::END_STREAM)];
     frames.extend(vec![Frame::new(kind::CONTINUATION, 0, 1, *b""); 65]);
     flood.client.raw(frames.iter().flat_map(Frame::bytes).collect::<Vec<u8>>()).await;
-    flood.is_over("continuation").await;
+    flood.end_as("continuation").await;
 }
 
 #[tokio::test]
@@ -231,7 +231,7 @@ async fn a_head_without_end() {
     let piece = encode(&[("x", "y".repeat(4000))]);
     frames.extend(vec![Frame::new(kind::CONTINUATION, 0, 1, piece); 5]);
     flood.client.raw(frames.iter().flat_map(Frame::bytes).collect::<Vec<u8>>()).await;
-    flood.is_over("header_block").await;
+    flood.end_as("header_block").await;
 }
 
 #[tokio::test]

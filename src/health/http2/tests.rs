@@ -103,7 +103,7 @@ fn a_request_is_all_there_at_once() {
     let frames = frames_in(&opening(&fields, b"body"));
     let kinds: Vec<_> = frames.iter().map(|(header, _)| (header.kind, header.flags, header.stream)).collect();
     let expected =
-        [(kind::SETTINGS, 0, 0), (kind::HEADERS, flag::END_HEADERS, 1), (kind::DATA, flag::END_STREAM, 1)];
+        [(kind::SETTINGS, 0, 0), (kind::HEADERS, flag::END_HEADERS, 1), (kind::BODY, flag::END_STREAM, 1)];
     assert_eq!(kinds, expected);
     assert_eq!(frames[0].1[..6], [0, 2, 0, 0, 0, 0], "no pushes");
     let sent = fields_in(&frames[1].1);
@@ -170,8 +170,8 @@ async fn header_blocks_are_joined_and_their_padding_is_taken_off() {
         framed(kind::HEADERS, flag::PADDED | flag::PRIORITY, 1, &first),
         framed(kind::CONTINUATION, 0, 1, &[]),
         framed(kind::CONTINUATION, flag::END_HEADERS, 1, back),
-        framed(kind::DATA, flag::PADDED, 1, b"\x02ab\0\0"),
-        framed(kind::DATA, 0, 1, b"cd"),
+        framed(kind::BODY, flag::PADDED, 1, b"\x02ab\0\0"),
+        framed(kind::BODY, 0, 1, b"cd"),
         head(WHOLE, &[("grpc-status", "0"), ("grpc-message", "fine")]),
     ];
     let answer = answer_of(&frames).await.unwrap();
@@ -188,7 +188,7 @@ async fn an_answer_may_end_with_its_head_or_its_body() {
     assert!(alone.trailers.is_none() && alone.head.grpc_status.as_deref() == Some(b"5"));
     let frames = [
         head(flag::END_HEADERS, &[(":status", "200")]),
-        framed(kind::DATA, flag::END_STREAM, 1, b"hello"),
+        framed(kind::BODY, flag::END_STREAM, 1, b"hello"),
         reset(ErrorCode::NoError),
     ];
     let page = answer_of(&frames).await.unwrap();
@@ -199,7 +199,7 @@ async fn an_answer_may_end_with_its_head_or_its_body() {
 async fn an_answer_whose_head_is_not_wanted_is_not_read_on() {
     let frames = [
         head(flag::END_HEADERS, &[(":status", "404"), ("content-type", "text/html")]),
-        framed(kind::DATA, 0, 1, b"<html>"),
+        framed(kind::BODY, 0, 1, b"<html>"),
     ];
     let page = answer(server(script(&frames), 1 << 20).0, &get(), |_| false).await.unwrap();
     assert_eq!((page.status, page.body.len()), (404, 0));
@@ -258,7 +258,7 @@ async fn broken_rules_are_told() {
     let begun = || head(flag::END_HEADERS, &[(":status", "200")]);
     let unfinished = || framed(kind::HEADERS, 0, 1, &block(&[(":status", "200")]));
     for (frames, said) in [
-        (vec![framed(kind::DATA, 0, 1, b"x")], "a body comes before its head"),
+        (vec![framed(kind::BODY, 0, 1, b"x")], "a body comes before its head"),
         (vec![head(WHOLE, &[("server", "x")])], "a head has no `:status`"),
         (vec![head(WHOLE, &[(":status", "20")])], "`:status` is not a number of three digits"),
         (vec![head(WHOLE, &[(":status", "2 0")])], "`:status` is not a number of three digits"),
@@ -314,7 +314,7 @@ async fn all_that_a_server_sends_is_bounded() {
     assert_eq!(answer_of(&vec![interim; 20]).await.unwrap_err().to_string(), too_large);
 
     let mut frames = vec![head(flag::END_HEADERS, &[(":status", "200")])];
-    frames.extend(vec![framed(kind::DATA, 0, 1, &[0; 16 * 1024]); 5]);
+    frames.extend(vec![framed(kind::BODY, 0, 1, &[0; 16 * 1024]); 5]);
     assert_eq!(answer_of(&frames).await.unwrap_err().to_string(), "answered a body of more than 64KiB");
 
     let pings = vec![framed(kind::PING, flag::ACK, 0, &[0; 8]); 1000];

@@ -124,7 +124,10 @@ mod tests {
             let (sample, value) = line.rsplit_once(' ').expect("a sample has a value");
             let name_end = sample.find('{').unwrap_or(sample.len());
             let name = &sample[..name_end];
-            assert!(name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'), "{line}");
+            assert!(
+                name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_'),
+                "{line}"
+            );
             let suffix = name.strip_prefix(family.as_str()).expect("a sample stands under its family");
             assert!(["", "_bucket", "_sum", "_count"].contains(&suffix), "{line}");
             assert!(name_end == sample.len() || sample.ends_with('}'), "{line}");

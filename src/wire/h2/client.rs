@@ -8,8 +8,8 @@ use std::time::Duration;
 use super::driver::Driver;
 use super::fields;
 use super::flood::Rates;
-use super::frame::ErrorCode;
-use super::session::{Role, SessionLimits, Shared, gone};
+use super::frame::{ErrorCode, Rest, Role};
+use super::session::{SessionLimits, Shared, gone};
 use super::state::End;
 use super::stream::Stream;
 use crate::net::{self, Deadline};
@@ -75,13 +75,13 @@ impl ClientSession {
     }
 
     /// A stream for one request.
-    pub fn open(&self, scheme: &'static str, reused: bool) -> Option<ClientStream> {
+    pub fn open(&self, scheme: &'static str) -> Option<ClientStream> {
         let number = self.session.borrow_mut().open()?;
         Some(ClientStream {
             stream: Stream::new(number, Rc::clone(&self.session)),
             response: ResponseFraming::default(),
             scheme,
-            reused,
+            reused: number > 1,
         })
     }
 }
@@ -145,8 +145,9 @@ impl ClientStream {
         if let Some(state) = session.streams.get_mut(&number) {
             state.method = method;
         }
-        let end = body == Framing::Empty && upgrade.is_none();
-        session.send_headers(number, end, |encoder, out| {
+        let ends = body == Framing::Empty && upgrade.is_none();
+        let rest = if ends { Rest::Nothing } else { Rest::More };
+        session.send_headers(number, rest, |encoder, out| {
             fields::write_request(encoder, out, head, scheme, upgrade);
             let length = match body {
                 Framing::Length(length) => Some(length),

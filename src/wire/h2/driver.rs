@@ -8,8 +8,8 @@ use std::time::Instant;
 
 use tokio::io::AsyncWrite;
 
-use super::frame::{ErrorCode, FrameHeader, HEADER, MAX_PAYLOAD, PREFACE};
-use super::session::{Closed, Event, Role, Session, SessionLimits, Shared};
+use super::frame::{ErrorCode, FrameHeader, HEADER, MAX_PAYLOAD, PREFACE, Role};
+use super::session::{Closed, Event, Session, SessionLimits, Shared};
 use crate::net::{Buffer, Stream};
 
 /// Nothing more is read while this much waits to be written.

@@ -3,6 +3,7 @@
 //! A request that a server of HTTP/1.1 would read in another way than it was sent cannot become a head: names, values,
 //! method, target and authority keep HTTP/1.1's rules here already.
 
+use super::frame::Rest;
 use super::hpack::Encoder;
 use crate::wire::body::Framing;
 use crate::wire::head::{Head, Known, Method, Version};
@@ -198,8 +199,8 @@ impl<'h> Reader<'h> {
         }
     }
 
-    /// Ends a request's header list. `ended`: no body follows.
-    pub fn finish_request(mut self, ended: bool) -> Result<RequestFraming, ParseHeadError> {
+    /// Ends a request's header list.
+    pub fn finish_request(mut self, rest: Rest) -> Result<RequestFraming, ParseHeadError> {
         if let Some(error) = self.error {
             return Err(error);
         }
@@ -238,15 +239,15 @@ impl<'h> Reader<'h> {
             Some(value) if !value.eq_ignore_ascii_case(b"100-continue") => {
                 return Err(ParseHeadError::Expectation);
             }
-            expect => expect.is_some() && !ended,
+            expect => expect.is_some() && rest == Rest::More,
         };
-        let body = match (content_length(self.head)?, ended) {
-            (None | Some(0), true) => Framing::Empty,
-            (Some(_), true) => {
+        let body = match (content_length(self.head)?, rest) {
+            (None | Some(0), Rest::Nothing) => Framing::Empty,
+            (Some(_), Rest::Nothing) => {
                 return Err(ParseHeadError::Malformed("the body is shorter than Content-Length"));
             }
-            (Some(length), false) => Framing::Length(length),
-            (None, false) => Framing::Chunked,
+            (Some(length), Rest::More) => Framing::Length(length),
+            (None, Rest::More) => Framing::Chunked,
         };
         Ok(RequestFraming { body, keep_alive: true, expect_continue, upgrade: false })
     }
@@ -265,7 +266,7 @@ impl<'h> Reader<'h> {
     }
 
     /// Ends a response's header list; `method` is the request's.
-    pub fn finish_response(self, method: Method, ended: bool) -> Result<ResponseFraming, ParseHeadError> {
+    pub fn finish_response(self, method: Method, rest: Rest) -> Result<ResponseFraming, ParseHeadError> {
         if let Some(error) = self.error {
             return Err(error);
         }
@@ -277,6 +278,7 @@ impl<'h> Reader<'h> {
         if head.status == 101 {
             return Err(ParseHeadError::Malformed("101 does not exist in HTTP/2"));
         }
+        let ended = rest == Rest::Nothing;
         if head.status < 200 {
             return if ended {
                 Err(ParseHeadError::Malformed("an informational head ends the stream"))

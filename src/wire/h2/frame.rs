@@ -20,7 +20,8 @@ pub const MAX_STREAM: u32 = 0x7fff_ffff;
 
 /// Frame types (RFC 9113 section 6).
 pub mod kind {
-    pub const DATA: u8 = 0;
+    /// DATA.
+    pub const BODY: u8 = 0;
     pub const HEADERS: u8 = 1;
     pub const PRIORITY: u8 = 2;
     pub const RST_STREAM: u8 = 3;
@@ -39,6 +40,21 @@ pub mod flag {
     pub const END_HEADERS: u8 = 0x4;
     pub const PADDED: u8 = 0x8;
     pub const PRIORITY: u8 = 0x20;
+}
+
+/// Which end of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    Server,
+    Client,
+}
+
+/// What follows on a stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rest {
+    More,
+    /// This was the last: END_STREAM.
+    Nothing,
 }
 
 /// The nine bytes before each payload.
@@ -63,6 +79,11 @@ impl FrameHeader {
             // The top bit is reserved and ignored.
             stream: u32::from_be_bytes([d, e, f, g]) & MAX_STREAM,
         })
+    }
+
+    /// What follows on the stream after DATA or HEADERS.
+    pub fn rest(&self) -> Rest {
+        if self.has(flag::END_STREAM) { Rest::Nothing } else { Rest::More }
     }
 
     pub fn has(&self, flag: u8) -> bool {
@@ -182,14 +203,15 @@ impl Settings {
     const MAX_HEADER_LIST_SIZE: u16 = 6;
     const ENABLE_CONNECT_PROTOCOL: u16 = 8;
 
-    /// Takes over what a SETTINGS frame says. `of_client`: it came from a client, which may enable push.
-    pub fn apply(&mut self, payload: &[u8], of_client: bool) -> Result<(), (ErrorCode, &'static str)> {
+    /// Takes over what a SETTINGS frame of `sender` says.
+    pub fn apply(&mut self, payload: &[u8], sender: Role) -> Result<(), (ErrorCode, &'static str)> {
         for setting in payload.chunks_exact(6) {
             let [a, b, c, d, e, f] = *setting else { continue };
             let (name, value) = (u16::from_be_bytes([a, b]), u32::from_be_bytes([c, d, e, f]));
             match name {
                 Self::HEADER_TABLE_SIZE => self.header_table_size = value,
-                Self::ENABLE_PUSH if value > u32::from(of_client) => {
+                // Clients may ask for pushes; a server cannot.
+                Self::ENABLE_PUSH if value > u32::from(sender == Role::Client) => {
                     return Err((ErrorCode::Protocol, "ENABLE_PUSH is not a value that this side may send"));
                 }
                 Self::MAX_CONCURRENT_STREAMS => self.max_concurrent_streams = value,
@@ -252,7 +274,7 @@ mod tests {
     #[test]
     fn a_header_is_read_as_it_was_written() {
         let header =
-            FrameHeader { length: 0x01_0203, kind: kind::DATA, flags: flag::PADDED, stream: 0x7fff_fff1 };
+            FrameHeader { length: 0x01_0203, kind: kind::BODY, flags: flag::PADDED, stream: 0x7fff_fff1 };
         let mut out = Vec::new();
         header.write(&mut out);
         assert_eq!((out.len(), FrameHeader::parse(&out)), (HEADER, Some(header)));
@@ -263,7 +285,7 @@ mod tests {
 
     #[test]
     fn padding_is_taken_off_and_never_more_than_there_is() {
-        let header = FrameHeader { length: 5, kind: kind::DATA, flags: flag::PADDED, stream: 1 };
+        let header = FrameHeader { length: 5, kind: kind::BODY, flags: flag::PADDED, stream: 1 };
         assert_eq!(without_padding(header, b"\x02abcc"), Some(b"ab".as_slice()));
         assert_eq!(without_padding(header, b"\x04abcd"), Some(b"".as_slice()));
         assert_eq!(without_padding(header, b"\x05abcd"), None);
@@ -279,7 +301,7 @@ mod tests {
         let set = |name: u16, value: u32| [&name.to_be_bytes()[..], &value.to_be_bytes()].concat();
         let mut settings = Settings::default();
         let payload = [set(4, 7), set(3, 9), set(0x99, 5), set(8, 1)].concat();
-        settings.apply(&payload, false).unwrap();
+        settings.apply(&payload, Role::Server).unwrap();
         assert_eq!((settings.initial_window, settings.max_concurrent_streams), (7, 9));
         assert!(settings.connect_protocol);
         for (name, value, code) in [
@@ -289,9 +311,13 @@ mod tests {
             (5, 16_777_216, ErrorCode::Protocol),
             (8, 0, ErrorCode::Protocol),
         ] {
-            assert_eq!(settings.apply(&set(name, value), true).unwrap_err().0, code, "{name}={value}");
+            assert_eq!(
+                settings.apply(&set(name, value), Role::Client).unwrap_err().0,
+                code,
+                "{name}={value}"
+            );
         }
-        assert!(settings.apply(&set(2, 1), true).is_ok());
-        assert!(settings.apply(&set(2, 1), false).is_err(), "a server cannot ask for pushes");
+        assert!(settings.apply(&set(2, 1), Role::Client).is_ok());
+        assert!(settings.apply(&set(2, 1), Role::Server).is_err(), "a server cannot ask for pushes");
     }
 }

@@ -13,6 +13,7 @@ pub mod fields;
 pub mod flood;
 pub mod frame;
 pub mod hpack;
+pub mod message;
 pub mod out;
 pub mod receive;
 pub mod server;

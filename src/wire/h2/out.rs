@@ -6,7 +6,7 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::AsyncWrite;
 
-use super::frame::{FrameHeader, HEADER, flag, kind};
+use super::frame::{FrameHeader, HEADER, Rest, flag, kind};
 use crate::net::Stream;
 
 /// Streams put in no more data while this much waits.
@@ -44,16 +44,16 @@ impl Out {
     }
 
     /// Makes a frame of what is appended after `begin_frame` said `start`; blocks too long for one are continued.
-    pub fn end_headers(&mut self, start: usize, stream: u32, end_stream: bool, most: usize) {
-        let end_stream = if end_stream { flag::END_STREAM } else { 0 };
+    pub fn end_headers(&mut self, start: usize, stream: u32, rest: Rest, most: usize) {
+        let end_stream = if rest == Rest::Nothing { flag::END_STREAM } else { 0 };
         let length = self.bytes.len() - start - HEADER;
         if length <= most {
             let flags = flag::END_HEADERS | end_stream;
             return self.fill_header(start, FrameHeader { length, kind: kind::HEADERS, flags, stream });
         }
-        let rest = self.bytes.split_off(start + HEADER + most);
+        let tail = self.bytes.split_off(start + HEADER + most);
         self.fill_header(start, FrameHeader { length: most, kind: kind::HEADERS, flags: end_stream, stream });
-        let mut pieces = rest.chunks(most).peekable();
+        let mut pieces = tail.chunks(most).peekable();
         while let Some(piece) = pieces.next() {
             let flags = if pieces.peek().is_none() { flag::END_HEADERS } else { 0 };
             super::frame::write(&mut self.bytes, kind::CONTINUATION, flags, stream, piece);
@@ -139,7 +139,7 @@ mod tests {
             let mut out = Out::default();
             let start = out.begin_frame();
             out.bytes.extend(std::iter::repeat_n(7, length));
-            out.end_headers(start, 1, true, 100);
+            out.end_headers(start, 1, Rest::Nothing, 100);
             assert_eq!(frames(&out.bytes), expected, "{length}");
         }
     }
@@ -147,9 +147,9 @@ mod tests {
     #[test]
     fn a_waiting_frame_can_end_its_stream_later() {
         let mut out = Out::default();
-        super::super::frame::write(&mut out.bytes, kind::DATA, 0, 1, b"a");
+        super::super::frame::write(&mut out.bytes, kind::BODY, 0, 1, b"a");
         let position = out.position(out.bytes.len());
-        super::super::frame::write(&mut out.bytes, kind::DATA, 0, 3, b"b");
+        super::super::frame::write(&mut out.bytes, kind::BODY, 0, 3, b"b");
         assert!(out.mark_end(position));
         assert_eq!(frames(&out.bytes), [(0, 0, 1), (0, 1, 1)]);
         out.sent = out.bytes.len();

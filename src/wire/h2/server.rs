@@ -5,8 +5,8 @@ use std::task::{Context, Poll};
 
 use super::driver::Driver;
 use super::fields;
-use super::frame::{ErrorCode, MAX_STREAM};
-use super::session::{Closed, Event, Role, SessionLimits};
+use super::frame::{ErrorCode, MAX_STREAM, Rest, Role};
+use super::session::{Closed, Event, SessionLimits};
 use super::state::End;
 use super::stream::Stream;
 use crate::net;
@@ -131,9 +131,9 @@ impl ServerStream {
             Framing::Empty => plan.named_length,
             Framing::Chunked | Framing::Close => None,
         };
-        let end = body == Framing::Empty;
+        let rest = if body == Framing::Empty { Rest::Nothing } else { Rest::More };
         let mut session = self.stream.session.borrow_mut();
-        session.send_headers(self.stream.number, end, |encoder, out| {
+        session.send_headers(self.stream.number, rest, |encoder, out| {
             fields::write_response(encoder, out, head);
             if let Some(length) = length {
                 let mut digits = itoa::Buffer::new();
@@ -148,7 +148,7 @@ impl ServerStream {
     pub fn write_informational(&mut self, head: &Head) {
         let number = self.stream.number;
         let mut session = self.stream.session.borrow_mut();
-        session.send_headers(number, false, |encoder, out| fields::write_response(encoder, out, head));
+        session.send_headers(number, Rest::More, |encoder, out| fields::write_response(encoder, out, head));
         // It cannot end the stream.
         if let Some(state) = session.streams.get_mut(&number) {
             state.last_frame = None;

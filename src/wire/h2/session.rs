@@ -12,11 +12,11 @@ use std::task::{Context, Poll, Waker};
 use super::fields;
 use super::flood::{Flood, Guard, Rates};
 use super::frame::{
-    self, DEFAULT_WINDOW, ErrorCode, FrameHeader, HEADER, MAX_PAYLOAD, MAX_STREAM, Settings, kind,
+    self, DEFAULT_WINDOW, ErrorCode, FrameHeader, HEADER, MAX_PAYLOAD, MAX_STREAM, Rest, Role, Settings, kind,
 };
 use super::hpack::{Decoder, Encoder};
+use super::message::Block;
 use super::out::{HIGH_WATER, Out};
-use super::receive::Block;
 use super::state::{End, State, Streams};
 use crate::wire::head::Head;
 use crate::wire::rules::{Limits, ParseHeadError, RequestFraming};
@@ -38,13 +38,6 @@ pub struct SessionLimits {
     pub rates: Rates,
     /// Limits on heads of requests.
     pub head: Limits,
-}
-
-/// Which end of the connection this is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role {
-    Server,
-    Client,
 }
 
 /// What the peer did, for whoever drives the connection.
@@ -208,7 +201,7 @@ impl Session {
     pub(super) fn send_headers(
         &mut self,
         stream: u32,
-        end: bool,
+        rest: Rest,
         write: impl FnOnce(&mut Encoder, &mut Vec<u8>),
     ) {
         let Some(state) = self.streams.get_mut(&stream) else { return };
@@ -218,12 +211,12 @@ impl Session {
         let start = self.out.begin_frame();
         write(&mut self.encoder, &mut self.out.bytes);
         let most = MAX_PAYLOAD.min(self.peer.max_frame_size as usize);
-        self.out.end_headers(start, stream, end, most);
+        self.out.end_headers(start, stream, rest, most);
         state.bytes_out += (self.out.bytes.len() - start) as u64;
         state.last_frame = Some(self.out.position(start));
         state.mark = self.out.queued();
-        state.sent = end;
-        if end {
+        state.sent = rest == Rest::Nothing;
+        if state.sent {
             self.settle(stream);
         }
         self.wake_driver();
@@ -255,7 +248,7 @@ impl Session {
         let window = usize::try_from(state.send_window.min(self.send_window)).unwrap_or_default();
         let length = bytes.len().min(window).min(MAX_PAYLOAD);
         let start = self.out.bytes.len();
-        frame::write(&mut self.out.bytes, kind::DATA, 0, stream, &bytes[..length]);
+        frame::write(&mut self.out.bytes, kind::BODY, 0, stream, &bytes[..length]);
         state.send_window -= length as i64;
         self.send_window -= length as i64;
         state.bytes_out += (HEADER + length) as u64;
@@ -273,7 +266,7 @@ impl Session {
     /// Ends our direction.
     pub(super) fn finish(&mut self, stream: u32, trailers: Option<&Head>) {
         if let Some(trailers) = trailers.filter(|trailers| !trailers.is_empty()) {
-            return self.send_headers(stream, true, |encoder, out| {
+            return self.send_headers(stream, Rest::Nothing, |encoder, out| {
                 fields::write_trailers(encoder, out, trailers);
             });
         }
@@ -283,7 +276,7 @@ impl Session {
         }
         let amended = state.last_frame.is_some_and(|position| self.out.mark_end(position));
         if !amended {
-            let header = FrameHeader { length: 0, kind: kind::DATA, flags: frame::flag::END_STREAM, stream };
+            let header = FrameHeader { length: 0, kind: kind::BODY, flags: frame::flag::END_STREAM, stream };
             header.write(&mut self.out.bytes);
             state.bytes_out += HEADER as u64;
             state.mark = self.out.queued();
