@@ -282,7 +282,7 @@ impl Connection<'_> {
         }
         let fault = match (closed.code, closed.flood) {
             (ErrorCode::NoError, _) => return,
-            (ErrorCode::SettingsTimeout, _) => Fault::HeadTimeout,
+            (ErrorCode::SettingsTimeout, _) | (ErrorCode::EnhanceYourCalm, None) => Fault::HeadTimeout,
             (_, Some(Flood::HeaderBlock | Flood::Continuation)) => Fault::HeadTooLarge,
             _ => Fault::BadRequest,
         };

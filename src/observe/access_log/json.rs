@@ -24,7 +24,7 @@ pub const KEYS: &[(&str, &str)] = &[
     ("method", "request method"),
     ("host", "host that the request names"),
     ("target", "path and query as sent; **the query is not redacted**"),
-    ("version", "protocol version: `HTTP/1.1`"),
+    ("version", "protocol version: `HTTP/1.0`, `HTTP/1.1` or `HTTP/2.0`"),
     ("status", "status sent to the client; 499 when it left before one was sent"),
     ("route", "the route's name"),
     ("pool", "the pool's name"),

@@ -40,6 +40,8 @@ fn metrics_reference() -> String {
     values::<Malformation>(&mut text, "`lintel_listener_malformed_total`");
     values::<ClientTimeout>(&mut text, "`lintel_listener_timeouts_total`");
     values::<RequestVersion>(&mut text, "`lintel_listener_requests_total`");
+    values::<Http2Flood>(&mut text, "`lintel_listener_http2_floods_total`");
+    values::<Http2Error>(&mut text, "`lintel_listener_http2_errors_total`");
     values::<Fault>(&mut text, "`lintel_route_faults_total`");
     values::<RetryReason>(&mut text, "`lintel_pool_retries_total`");
     values::<StickyOutcome>(&mut text, "`lintel_pool_sticky_total`");
