@@ -15,14 +15,17 @@ pub mod wire;
 pub mod discovery;
 pub mod filter;
 pub mod health;
+pub mod keeper;
 pub mod listener;
 pub mod pool;
 pub mod route;
 pub mod tls;
 pub mod upstream;
+pub mod worker;
 // Floor 3: the file.
 pub mod config;
-// Floor 4: the compiled plan.
+// Floor 4: the compiled plan; configs made from the files of others.
+pub mod import;
 pub mod snapshot;
 // Floor 5: one request; and what keeps the plan true.
 pub mod control;

@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use schemars::{JsonSchema, json_schema};
 use serde::{Deserialize, Serialize};
+use tokio::sync::Notify;
 
 use crate::net::{Address, Endpoint};
 use crate::observe::metrics::ServerReading;
@@ -97,6 +98,9 @@ pub struct State {
     pub up_since_ms: AtomicU64,
     /// It joined a pool that was already serving, so its first check brings it up cold.
     joined_late: AtomicBool,
+    /// It is about to be stopped: WebSockets to it are told to come back, which leads them elsewhere.
+    leaving: AtomicBool,
+    left: Notify,
 }
 
 /// Milliseconds on the process clock, the one that all times in `State` are on; never 0.
@@ -154,6 +158,21 @@ impl State {
             self.up_since_ms.store(now_ms.max(1), Ordering::Relaxed);
         }
         before != code
+    }
+
+    /// Gives it no new work, and has its WebSockets say goodbye.
+    pub fn leave(&self) {
+        self.draining.store(true, Ordering::Relaxed);
+        self.leaving.store(true, Ordering::Relaxed);
+        self.left.notify_waiters();
+    }
+
+    /// Waits until it is about to be stopped.
+    pub async fn left(&self) {
+        let notified = self.left.notified();
+        if !self.leaving.load(Ordering::Relaxed) {
+            notified.await;
+        }
     }
 
     /// Marks a server that joins a pool while its neighbours are already working: it starts slowly.

@@ -21,6 +21,16 @@ const BACKLOG: i32 = 128;
 pub struct Door {
     pub(super) listener: Listener,
     pub(super) guard: Guard,
+    pub(super) reach: Reach,
+}
+
+/// What can be asked through a door.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// Metrics and probes.
+    ReadOnly,
+    /// Orders too.
+    Control,
 }
 
 #[derive(Debug)]
@@ -53,7 +63,7 @@ impl Door {
             Address::Unix(path) => open_unix(path)?,
             address => open_tcp(look_up(address)?)?,
         };
-        Ok(Self { listener, guard: Guard::Anyone })
+        Ok(Self { listener, guard: Guard::Anyone, reach: Reach::ReadOnly })
     }
 
     /// The door of `admin.address`: loopback, or a unix socket for this user alone; `admin.sock` in `run_directory`
@@ -78,7 +88,7 @@ impl Door {
             ),
             Listener::Unix(..) => Guard::Anyone,
         };
-        Ok(Self { listener, guard })
+        Ok(Self { listener, guard, reach: Reach::Control })
     }
 
     /// Where it listens, with the port the system chose, as the log says it.

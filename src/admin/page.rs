@@ -1,15 +1,18 @@
 //! What is answered to whom: a pure function from a request's head to a small response.
 
+use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
-use http_body_util::Full;
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Full};
 use hyper::body::Bytes;
 use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HOST, HeaderValue, X_CONTENT_TYPE_OPTIONS};
 use hyper::http::{request, uri::Authority};
 use hyper::{Method, Response, StatusCode};
 use tokio::sync::watch;
 
+use super::office::Office;
 use crate::control::Readiness;
 
 /// What the pages are made of.
@@ -17,6 +20,8 @@ pub struct Surface {
     /// Makes the text of /metrics (Prometheus text format 0.0.4).
     pub metrics: Box<dyn Fn() -> String + Send + Sync>,
     pub readiness: watch::Receiver<Readiness>,
+    /// Carries orders out, once there is something to order.
+    pub office: OnceLock<Office>,
 }
 
 /// Who may ask.
@@ -29,11 +34,13 @@ pub enum Guard {
     LoopbackHost(SocketAddr),
 }
 
-const TEXT: &str = "text/plain; charset=utf-8";
+/// Content type of what is said in words.
+pub const TEXT: &str = "text/plain; charset=utf-8";
 const METRICS: &str = "text/plain; version=0.0.4";
 
-/// A small response with its whole body.
-pub type Page = Response<Full<Bytes>>;
+/// A response, its body whole or still to come.
+pub type Page = Response<Body>;
+pub type Body = UnsyncBoxBody<Bytes, Infallible>;
 
 /// The answer to a request; to HEAD hyper sends it without the body.
 pub fn answer(head: &request::Parts, guard: &Guard, surface: &Surface) -> Page {
@@ -65,8 +72,13 @@ pub fn answer(head: &request::Parts, guard: &Guard, surface: &Surface) -> Page {
     }
 }
 
-fn page(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Page {
-    let mut page = Response::new(Full::new(body.into()));
+/// A page with its whole body.
+pub fn page(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Page {
+    with_body(status, content_type, Full::new(body.into()).boxed_unsync())
+}
+
+pub fn with_body(status: StatusCode, content_type: &'static str, body: Body) -> Page {
+    let mut page = Response::new(body);
     *page.status_mut() = status;
     let fields = page.headers_mut();
     fields.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
@@ -76,7 +88,8 @@ fn page(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) 
 }
 
 impl Guard {
-    fn admits(&self, head: &request::Parts) -> bool {
+    /// Whether it may be answered at all.
+    pub fn admits(&self, head: &request::Parts) -> bool {
         let Self::LoopbackHost(listening) = self else { return true };
         let mut hosts = head.headers.get_all(HOST).iter();
         let (Some(host), None) = (hosts.next(), hosts.next()) else { return false };
@@ -102,7 +115,7 @@ impl Surface {
         metrics: impl Fn() -> String + Send + Sync + 'static,
         readiness: watch::Receiver<Readiness>,
     ) -> Arc<Self> {
-        Arc::new(Self { metrics: Box::new(metrics), readiness })
+        Arc::new(Self { metrics: Box::new(metrics), readiness, office: OnceLock::new() })
     }
 }
 

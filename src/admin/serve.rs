@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use hyper::Request;
 use hyper::body::Incoming;
+use hyper::http::request::Parts;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -17,8 +18,10 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
+use crate::admin::door::Reach;
 use crate::admin::door::{Door, Listener};
-use crate::admin::page::{Guard, Surface, answer};
+use crate::admin::office;
+use crate::admin::page::{Guard, Page, Surface, answer};
 use crate::admin::patient::Patient;
 
 /// Connections at once through one door; the next ones wait to be accepted.
@@ -32,22 +35,22 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Serves until it is dropped, and all its connections with it. Fails only at once, without a tokio runtime for IO.
 pub async fn serve(door: Door, surface: Arc<Surface>) -> io::Result<()> {
-    let guard = Arc::new(door.guard);
+    let rules = Arc::new((door.guard, door.reach));
     match door.listener {
         Listener::Tcp(listener) => {
             let listener = TcpListener::from_std(listener)?;
-            run(|cx| listener.poll_accept(cx).map_ok(|(stream, _)| stream), guard, surface).await
+            run(|cx| listener.poll_accept(cx).map_ok(|(stream, _)| stream), rules, surface).await
         }
         Listener::Unix(listener, _file) => {
             let listener = UnixListener::from_std(listener)?;
-            run(|cx| listener.poll_accept(cx).map_ok(|(stream, _)| stream), guard, surface).await
+            run(|cx| listener.poll_accept(cx).map_ok(|(stream, _)| stream), rules, surface).await
         }
     }
 }
 
 async fn run<S>(
     mut accept: impl FnMut(&mut Context<'_>) -> Poll<io::Result<S>>,
-    guard: Arc<Guard>,
+    rules: Arc<(Guard, Reach)>,
     surface: Arc<Surface>,
 ) -> io::Result<()>
 where
@@ -59,9 +62,9 @@ where
         let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { return Ok(()) };
         match poll_fn(&mut accept).await {
             Ok(stream) => {
-                let (guard, surface) = (Arc::clone(&guard), Arc::clone(&surface));
+                let (rules, surface) = (Arc::clone(&rules), Arc::clone(&surface));
                 connections.spawn(async move {
-                    converse(stream, &guard, &surface).await;
+                    converse(stream, &rules, &surface).await;
                     drop(slot);
                 });
             }
@@ -74,14 +77,26 @@ where
     }
 }
 
+/// An order where orders are taken, else a page.
+async fn respond(head: &Parts, (guard, reach): &(Guard, Reach), surface: &Surface) -> Page {
+    if *reach == Reach::Control
+        && guard.admits(head)
+        && let Some(office) = surface.office.get()
+        && let Some(page) = office::answer(office, head).await
+    {
+        return page;
+    }
+    answer(head, guard, surface)
+}
+
 /// One connection, from its first request to its end.
-async fn converse<S>(stream: S, guard: &Guard, surface: &Surface)
+async fn converse<S>(stream: S, rules: &(Guard, Reach), surface: &Surface)
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
     let service = service_fn(|request: Request<Incoming>| {
-        let page = answer(&request.into_parts().0, guard, surface);
-        async { Ok::<_, Infallible>(page) }
+        let head = request.into_parts().0;
+        async move { Ok::<_, Infallible>(respond(&head, rules, surface).await) }
     });
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -248,14 +263,14 @@ mod tests {
         let (_readiness, small) = surface("");
         let (mut client, server) = duplex(1024);
         client.write_all(b"GET /livez HT").await.unwrap();
-        converse(server, &Guard::Anyone, &small).await;
+        converse(server, &(Guard::Anyone, Reach::ReadOnly), &small).await;
         assert_eq!(start.elapsed().as_secs(), PATIENCE.as_secs());
 
         let start = Instant::now();
         let (_readiness, large) = surface(&"x".repeat(1 << 20));
         let (mut client, server) = duplex(1024);
         client.write_all(b"GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
-        converse(server, &Guard::Anyone, &large).await;
+        converse(server, &(Guard::Anyone, Reach::ReadOnly), &large).await;
         assert!((10..=20).contains(&start.elapsed().as_secs()), "{:?}", start.elapsed());
     }
 }

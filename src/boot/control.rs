@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
 
 use crate::control::prober;
+use crate::control::workers::Checked;
 use crate::control::{Prober, Resolver, resolver};
 use crate::discovery::expand::host_names;
 use crate::discovery::{Answers, dns, expand};
@@ -58,6 +59,16 @@ pub fn start(snapshot: &Arc<Snapshot>, metrics: &Arc<Metrics>) -> Tasks {
 }
 
 impl Tasks {
+    /// What has the servers of a pool checked whenever they change.
+    pub fn checks(&self, plan: &Arc<PoolPlan>) -> Checked {
+        let (checks, prober) = (check_plan(plan), Arc::clone(&self.prober));
+        Box::new(move |servers| {
+            if let Some(checks) = &checks {
+                prober.reconcile(checks, servers);
+            }
+        })
+    }
+
     /// Waits until every host name and then every server had its first answer, at most `limit` for both.
     pub async fn first_round(&self, limit: Duration) {
         let started = Instant::now();

@@ -17,10 +17,11 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use tokio::sync::watch;
 
-use crate::admin::{self, Door, Surface};
+use crate::admin::{self, Door, Office, Surface};
 use crate::config::file::Threads;
 use crate::config::{File, Loaded, Problems};
-use crate::control::{Directories, Readiness, directories, threads};
+use crate::control::workers::Places;
+use crate::control::{Directories, Readiness, Workers, directories, threads};
 use crate::listener::{Gate, Socket, bind as bind_socket, fd_limit};
 use crate::net::Endpoint;
 use crate::observe::metrics::Metrics;
@@ -77,7 +78,9 @@ pub fn run(loaded: Loaded) -> anyhow::Result<()> {
         }
         let signals = Signals::watch().context("cannot watch for signals")?;
         let tasks = control::start(&live.load_full(), &metrics);
-        tasks.first_round(FIRST_ROUND).await;
+        let workers = start_workers(&loaded, &live.load_full(), &metrics, &directories, &tasks)?;
+        let _ = surface.office.set(Office { live: Arc::clone(&live), workers: Arc::clone(&workers) });
+        first_round(&tasks, &workers, &live.load_full()).await;
         let engines = Engines::start(count, &process, &live).context("cannot start the engine threads")?;
         engines.listen(&live.load(), sockets, &gate)?;
         let _ = readiness.send(Readiness::Ready);
@@ -87,17 +90,11 @@ pub fn run(loaded: Loaded) -> anyhow::Result<()> {
         let drain_timeout = live.load().drain_timeout;
         tracing::info!(drain_timeout = ?drain_timeout, "draining");
         process.drain();
-        let drained = engines.drain();
-        tokio::select! {
-            () = drained => tracing::info!("every connection has ended"),
-            () = tokio::time::sleep(drain_timeout) => {
-                tracing::warn!(open = engines.open(), "drain_timeout passed with connections open");
-            }
-            () = signals.until_end(access_log.as_deref()) => tracing::warn!("ended by a second signal"),
-        }
+        drain(&engines, drain_timeout, &signals, access_log.as_deref()).await;
         process.cut();
         engines.cut();
         let _ = tokio::time::timeout(LAST_RECORDS, engines.ended()).await;
+        workers.stop().await;
         drop(tasks);
         anyhow::Ok(())
     });
@@ -106,6 +103,40 @@ pub fn run(loaded: Loaded) -> anyhow::Result<()> {
         log.flush_and_close(LAST_LINES);
     }
     outcome
+}
+
+/// Waits for the first checks, look-ups and workers, no longer than each may take.
+async fn first_round(tasks: &control::Tasks, workers: &Workers, snapshot: &Snapshot) {
+    tasks.first_round(FIRST_ROUND).await;
+    for pool in workers.first_ready(snapshot, FIRST_ROUND).await {
+        tracing::warn!(pool = &*pool, "starting before a worker is ready");
+    }
+}
+
+/// Lets what runs end, until `limit` or a second signal.
+async fn drain(engines: &Engines, limit: Duration, signals: &Signals, access_log: Option<&AccessLog>) {
+    tokio::select! {
+        () = engines.drain() => tracing::info!("every connection has ended"),
+        () = tokio::time::sleep(limit) => {
+            tracing::warn!(open = engines.open(), "drain_timeout passed with connections open");
+        }
+        () = signals.until_end(access_log) => tracing::warn!("ended by a second signal"),
+    }
+}
+
+/// Starts the workers of every app.
+fn start_workers(
+    loaded: &Loaded,
+    snapshot: &Snapshot,
+    metrics: &Arc<Metrics>,
+    directories: &Directories,
+    tasks: &control::Tasks,
+) -> anyhow::Result<Arc<Workers>> {
+    let program = std::env::current_exe().context("cannot find this program's own file")?;
+    let file = loaded.source.files().next().unwrap_or_default();
+    let folder = file.parent().map(std::path::Path::to_path_buf).unwrap_or_default();
+    let places = Places { program: &program, run_directory: &directories.run, folder: &folder };
+    Workers::start(snapshot, metrics, &places, &|plan| tasks.checks(plan)).context("cannot start workers")
 }
 
 /// Everything that `lintel run` checks before it serves, without serving: certificates, keys, routes.

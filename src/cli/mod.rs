@@ -3,10 +3,18 @@
 //! Answers go to stdout, problems and errors to stderr, both without colours where they do not belong.
 
 mod check;
+mod client;
 mod completions;
+mod import;
+mod keeper;
+mod logs;
 mod reference;
+mod rollout;
 mod run;
 mod schema;
+mod status;
+mod table;
+mod worker_setup;
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -27,8 +35,12 @@ const AFTER_HELP: &str = "\
 Examples:
   lintel run                          start with ./lintel.yaml, else /etc/lintel/lintel.yaml
   lintel run -c conf/demo.yaml        start with this file
+  lintel status                       pools, servers and workers of the one that runs
+  lintel rollout app                  new workers for the pool `app`, one by one
+  lintel logs app -f                  what its workers write
   lintel check                        say what is wrong in the config, all at once
   lintel check --json | jq .problems  the same for programs
+  lintel import pm2 > lintel.yaml     make a config from ./ecosystem.config.js
   lintel schema > lintel.schema.json  for the editor: completion and hints while writing YAML
   lintel completions bash > /etc/bash_completion.d/lintel
 
@@ -50,8 +62,18 @@ pub struct Cli {
 enum Command {
     /// Starts and serves until it is told to end (SIGTERM or SIGINT)
     Run(run::RunArgs),
+    /// Shows pools, servers and workers of the Lintel that runs
+    Status(status::StatusArgs),
+    /// Replaces the workers of a pool by new ones, without a failed request
+    Rollout(rollout::RolloutArgs),
+    /// Gives a pool more or fewer workers
+    Scale(rollout::ScaleArgs),
+    /// Shows what the workers of a pool write
+    Logs(logs::LogsArgs),
     /// Says what is wrong in a config, or that it is good
     Check(check::CheckArgs),
+    /// Makes a config from the file of another program
+    Import(import::ImportArgs),
     /// Prints the JSON Schema of the config file
     Schema,
     /// Prints a script that completes commands in a shell
@@ -59,6 +81,12 @@ enum Command {
     /// Prints the reference of all keys, as docs/reference.md has it
     #[command(hide = true)]
     Reference,
+    /// Starts and ends workers for the Lintel that started it
+    #[command(hide = true)]
+    Keeper,
+    /// Becomes a worker's program
+    #[command(hide = true)]
+    WorkerSetup(worker_setup::WorkerSetupArgs),
 }
 
 /// The config file of a command.
@@ -81,10 +109,17 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> anyhow::Result<ExitCode>
     };
     match cli.command {
         Command::Run(args) => run::run(&args),
+        Command::Status(args) => status::run(&args),
+        Command::Rollout(args) => rollout::rollout(&args),
+        Command::Scale(args) => rollout::scale(&args),
+        Command::Logs(args) => logs::run(&args),
         Command::Check(args) => check::run(&args),
+        Command::Import(args) => import::run(&args),
         Command::Schema => schema::run(),
         Command::Completions(args) => completions::run(&args),
         Command::Reference => reference::run(),
+        Command::Keeper => keeper::run(),
+        Command::WorkerSetup(args) => Ok(worker_setup::run(args)),
     }
 }
 

@@ -9,8 +9,10 @@ pub mod readiness;
 pub mod resolver;
 pub mod task;
 pub mod threads;
+pub mod workers;
 
 pub use directories::Directories;
 pub use prober::Prober;
 pub use readiness::Readiness;
 pub use resolver::Resolver;
+pub use workers::Workers;

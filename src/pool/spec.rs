@@ -9,14 +9,18 @@ use serde::de::{self, Deserializer, MapAccess, Visitor};
 use serde::{Deserialize, Serialize, Serializer};
 
 use crate::units::{Duration, Percent, form};
-use crate::{health, server, upstream};
+use crate::{health, server, upstream, worker};
 
 /// Interchangeable servers and how work is spread over them.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Spec {
     /// The servers: `10.0.0.21:3000`, or `{ address: 10.0.0.21:3000, weight: 2, backup: true }`.
+    #[serde(default)]
     pub servers: Vec<server::Spec>,
+    /// A program that Lintel runs; each of its workers is a server of this pool. In place of `servers`.
+    #[serde(default)]
+    pub app: Option<worker::Spec>,
     /// Protocol spoken to the servers.
     #[serde(default)]
     pub protocol: Protocol,

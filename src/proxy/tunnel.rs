@@ -20,8 +20,9 @@ use super::fault::Failure;
 use crate::net::buffer::BLOCK;
 use crate::net::{Buffer, Deadline};
 use crate::observe::Fault;
+use crate::server::Server;
 use crate::wire::Pipe;
-use crate::wire::websocket::{Follower, GOING_AWAY, close_frame};
+use crate::wire::websocket::{Follower, GOING_AWAY, SERVICE_RESTART, close_frame};
 
 /// How long a client may take to answer our Close, and one side of a WebSocket to end after the other.
 const CLOSING_TIME: Duration = Duration::from_secs(5);
@@ -37,6 +38,8 @@ pub struct Tunnel {
     idle: Duration,
     is_websocket: bool,
     stage: Stage,
+    /// Close code for the client.
+    goodbye: u16,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,14 +92,15 @@ impl Tunnel {
     pub fn new(client: (Pipe, Buffer), server: (Pipe, Buffer), idle: Duration, protocol: &[u8]) -> Self {
         let (client, server) = (Side::new(client), Side::new(server));
         let is_websocket = protocol.eq_ignore_ascii_case(b"websocket");
-        Self { client, server, idle, is_websocket, stage: Stage::Open }
+        Self { client, server, idle, is_websocket, stage: Stage::Open, goodbye: GOING_AWAY }
     }
 
     /// Pumps until both sides are done.
-    pub async fn run(mut self, engine: &Engine) -> (Moved, Result<(), Failure>) {
+    pub async fn run(mut self, engine: &Engine, server: &Server) -> (Moved, Result<(), Failure>) {
         engine.process.tunnels.fetch_add(1, Ordering::Relaxed);
         let mut drained = pin!(engine.drained());
         let mut cut = pin!(engine.cut());
+        let mut left = pin!(server.state.left());
         let mut deadline = Deadline::new();
         deadline.after(self.idle);
         let mut noted = 0;
@@ -106,9 +110,15 @@ impl Tunnel {
                 return Poll::Ready(Err(Failure::new(Fault::DrainTimeout, "drain_timeout passed")));
             }
             // Nothing polite can be said in a protocol that is not known here: such a tunnel goes on until it is cut.
-            if self.is_websocket && !leaving && drained.as_mut().poll(cx).is_ready() {
-                leaving = true;
-                deadline.after(goodbye_delay(engine));
+            if self.is_websocket && !leaving {
+                if drained.as_mut().poll(cx).is_ready() {
+                    leaving = true;
+                    deadline.after(goodbye_delay(engine));
+                } else if left.as_mut().poll(cx).is_ready() {
+                    leaving = true;
+                    self.goodbye = SERVICE_RESTART;
+                    deadline.after(goodbye_delay(engine));
+                }
             }
             loop {
                 if let Poll::Ready(outcome) = self.poll_both(cx) {
@@ -174,7 +184,7 @@ impl Tunnel {
             let _ = poll_pump(cx, &mut self.server, &mut self.client, Until::Boundary)?;
             if self.server.follower.is_at_boundary() {
                 // Four bytes on an open connection: they fit, or the client has not read for long.
-                let _ = Pin::new(&mut self.client.stream).poll_write(cx, &close_frame(GOING_AWAY))?;
+                let _ = Pin::new(&mut self.client.stream).poll_write(cx, &close_frame(self.goodbye))?;
                 let _ = Pin::new(&mut self.client.stream).poll_flush(cx)?;
                 self.stage = Stage::Closing;
             }

@@ -8,6 +8,8 @@ use base64::Engine as _;
 
 /// Close code of an endpoint that goes away (RFC 6455 section 7.4.1).
 pub const GOING_AWAY: u16 = 1001;
+/// Close code of a server that restarts; the client may come back at once (IANA's registry of close codes).
+pub const SERVICE_RESTART: u16 = 1012;
 
 const OPCODE_CLOSE: u8 = 0x8;
 /// Two bytes, eight of length, four of mask.

@@ -106,6 +106,7 @@ async fn every_metric_has_help_and_type_and_stands_in_the_docs_and_labels_are_fe
         "route",
         "pool",
         "server",
+        "worker",
         "status",
         "reason",
         "outcome",

@@ -3,10 +3,11 @@
 use std::collections::{HashMap, HashSet};
 
 use super::{Checker, text};
-use crate::health;
 use crate::pool::Spec;
 use crate::pool::spec::{HashKey, Protocol, StickySpec};
 use crate::wire::token::is_token;
+use crate::worker::spec::ReadyWhen;
+use crate::{health, worker};
 
 /// Bytes of the name of a service that a health check asks for.
 const LONGEST_SERVICE: usize = 256;
@@ -31,15 +32,22 @@ pub fn check(checker: &mut Checker<'_>) {
             let help = "the name of a cookie has letters, digits, `-`, `_` and `.`";
             checker.text(&format!("{pool}.sticky.cookie"), &cookie.cookie, (!fine).then_some(help));
         }
-        if is_known && !used.contains(name) {
+        // A task answers nobody.
+        let is_task = spec.app.as_ref().is_some_and(|app| app.task);
+        if is_known && !is_task && !used.contains(name) {
             checker.warning(&pool, "no route uses this pool", "write a route: `- to: ...`");
         }
     }
 }
 
 fn servers(checker: &mut Checker<'_>, pool: &str, spec: &Spec) {
-    if spec.servers.is_empty() {
-        checker.problem(&format!("{pool}.servers"), "there is no server", "write one: \"127.0.0.1:3000\"");
+    if let Some(app) = &spec.app {
+        self::app(checker, pool, spec, app);
+    } else if spec.servers.is_empty() {
+        let at =
+            if checker.source.names(pool, "servers") { format!("{pool}.servers") } else { pool.to_owned() };
+        let help = "write `servers: [\"127.0.0.1:3000\"]`, or `app:` with a command that Lintel runs";
+        checker.problem(&at, "there is no server", help);
     } else if spec.servers.iter().all(|server| server.backup) {
         let help = "take `backup` from those that are to work";
         checker.problem(&format!("{pool}.servers"), "every server is a backup", help);
@@ -67,6 +75,33 @@ fn servers(checker: &mut Checker<'_>, pool: &str, spec: &Spec) {
                 checker.clash(&key_path, message, help, first, "is the first one");
             }
         }
+    }
+}
+
+/// A program in place of servers.
+fn app(checker: &mut Checker<'_>, pool: &str, spec: &Spec, app: &worker::Spec) {
+    if !spec.servers.is_empty() {
+        let help = "write one of the two; a second pool can have the other";
+        checker.problem(&format!("{pool}.app"), "a pool has `servers` or an `app`, not both", help);
+    }
+    if spec.tls.is_some() {
+        let help = "take `tls` out: Lintel talks to its workers over sockets of its own";
+        checker.problem(&format!("{pool}.tls"), "workers of an `app` do not speak TLS to Lintel", help);
+    }
+    for found in app.contradictions() {
+        checker.problem(&format!("{pool}.app.{}", found.key), found.message, found.help);
+    }
+    if app.ready.when == ReadyWhen::Healthy && spec.health_check.is_none() {
+        let help = "write `health_check: /healthz` for the pool, or `when: listening`";
+        checker.problem(&format!("{pool}.app.ready.when"), "`healthy` needs a `health_check`", help);
+    }
+    if app.task && spec.health_check.is_some() && checker.source.names(pool, "health_check") {
+        let help = "take one of the two out";
+        checker.problem(
+            &format!("{pool}.health_check"),
+            "a task listens to nobody and cannot be asked",
+            help,
+        );
     }
 }
 

@@ -12,10 +12,11 @@ mod process;
 mod reference;
 mod route;
 mod server;
+mod worker;
 
 use std::sync::Arc;
 
-pub use cell::{Counter, CounterBy, Gauge, Histogram};
+pub use cell::{BOUNDS_US, Counter, CounterBy, Gauge, Histogram};
 pub use family::Handle;
 pub use listener::{
     ClientTimeout, CloseReason, Handshake, HandshakeFailure, Http2Error, Http2Flood, ListenerCells,
@@ -25,6 +26,7 @@ pub use pool::{PoolCells, PoolMetrics, RetryReason, StickyOutcome};
 pub use process::{CertificateCells, CertificateMetrics, ProcessCells};
 pub use route::{ExchangeFigures, RouteCells, RouteMetrics};
 pub use server::{CheckOutcome, ServerCells, ServerFailure, ServerMetrics, ServerReading};
+pub use worker::{WorkerCells, WorkerMetrics};
 
 use crate::clock;
 use family::Table;
@@ -43,6 +45,7 @@ pub struct Metrics {
     routes: Table<RouteCells>,
     pools: Table<PoolCells>,
     servers: Table<ServerCells>,
+    workers: Table<WorkerCells>,
 }
 
 impl Metrics {
@@ -69,6 +72,11 @@ impl Metrics {
         self.servers.handle(&[pool, server])
     }
 
+    /// `worker` is its index.
+    pub fn worker(&self, pool: &str, worker: u16) -> WorkerMetrics {
+        self.workers.handle(&[pool, itoa::Buffer::new().format(worker)])
+    }
+
     pub fn listener(&self, listener: &str) -> ListenerMetrics {
         self.listeners.handle(&[listener])
     }
@@ -88,6 +96,7 @@ impl Metrics {
         self.routes.render(&mut text);
         self.pools.render(&mut text);
         self.servers.render(&mut text);
+        self.workers.render(&mut text);
         text
     }
 }

@@ -32,6 +32,7 @@ fn metrics_reference() -> String {
     families::<RouteCells>(&mut text, "Routes");
     families::<PoolCells>(&mut text, "Pools");
     families::<ServerCells>(&mut text, "Servers");
+    families::<WorkerCells>(&mut text, "Workers");
     families::<CertificateCells>(&mut text, "Certificates");
     families::<ProcessCells>(&mut text, "The process");
     values::<CloseReason>(&mut text, "`lintel_listener_closed_total`");
@@ -100,6 +101,7 @@ fn names_and_help_keep_the_rules() {
     check::<RouteCells>();
     check::<PoolCells>();
     check::<ServerCells>();
+    check::<WorkerCells>();
     check::<CertificateCells>();
     check::<ProcessCells>();
     let mut names: Vec<_> = Fault::ALL.iter().map(|fault| fault.as_str()).collect();

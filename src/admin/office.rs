@@ -1,0 +1,125 @@
+//! Carries out what is ordered through the control interface.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use http_body_util::BodyExt;
+use hyper::StatusCode;
+use hyper::body::{Bytes, Frame};
+use hyper::http::request::Parts;
+use serde_json::{Value, json};
+use tokio::sync::mpsc;
+
+use super::order::{Follow, NoOrder, Order};
+use super::page::{Page, TEXT, page, with_body};
+use super::view;
+use crate::control::workers::{Line, OrderError, Workers};
+use crate::snapshot::Live;
+
+const JSON: &str = "application/json";
+
+/// A header without which nothing is changed: web pages of other origins cannot send it unasked.
+const CONTROL_HEADER: &str = "lintel-control";
+
+/// Lines that wait for whoever follows them.
+const WAITING: usize = 256;
+
+/// What orders work on.
+pub struct Office {
+    pub live: Arc<Live>,
+    pub workers: Arc<Workers>,
+}
+
+/// The answer to an order; `None` when the request is none.
+pub async fn answer(office: &Office, head: &Parts) -> Option<Page> {
+    match Order::read(&head.method, head.uri.path(), head.uri.query().unwrap_or_default()) {
+        Ok(order) if order.changes() && !head.headers.contains_key(CONTROL_HEADER) => {
+            Some(refuse(StatusCode::FORBIDDEN, "send the header `Lintel-Control: 1` to change something"))
+        }
+        Ok(order) => Some(office.carry_out(order).await),
+        Err(NoOrder::Unknown) => None,
+        Err(NoOrder::Method(method)) => {
+            Some(refuse(StatusCode::METHOD_NOT_ALLOWED, &format!("only {method}")))
+        }
+        Err(NoOrder::Wrong(why)) => Some(refuse(StatusCode::BAD_REQUEST, &why)),
+    }
+}
+
+impl Office {
+    async fn carry_out(&self, order: Order) -> Page {
+        match order {
+            Order::Status => say(StatusCode::OK, &view::status(&self.live.load(), &self.workers)),
+            Order::Rollout { pool } => report(self.workers.rollout(&pool).await),
+            Order::Scale { pool, instances } => report(self.workers.scale(&pool, instances).await),
+            Order::Logs { pool, worker, lines, follow } => self.logs(&pool, worker, lines, follow),
+        }
+    }
+
+    fn logs(&self, pool: &str, worker: Option<u32>, lines: usize, follow: Follow) -> Page {
+        let Some(output) = self.workers.output(pool) else {
+            return refuse(StatusCode::NOT_FOUND, &OrderError::NoApp(pool.to_owned()).to_string());
+        };
+        let mut coming = output.follow();
+        let there: String = output.last(worker, lines).iter().map(written).collect();
+        if follow == Follow::Now {
+            return page(StatusCode::OK, TEXT, there);
+        }
+        let (sender, receiver) = mpsc::channel(WAITING);
+        tokio::spawn(async move {
+            if sender.send(Bytes::from(there)).await.is_err() {
+                return;
+            }
+            loop {
+                let text = match coming.recv().await {
+                    Ok(line) if worker.is_none_or(|worker| line.worker == worker) => written(&line),
+                    Ok(_) => continue,
+                    Err(tokio::sync::broadcast::error::RecvError::Lagged(missed)) => {
+                        format!("... {missed} lines came faster than they were read\n")
+                    }
+                    Err(_) => return,
+                };
+                if sender.send(Bytes::from(text)).await.is_err() {
+                    return;
+                }
+            }
+        });
+        with_body(StatusCode::OK, TEXT, Coming(receiver).boxed_unsync())
+    }
+}
+
+fn written(line: &Line) -> String {
+    format!("{} {} {}\n", line.worker, line.source.as_str(), line.text)
+}
+
+fn report(outcome: Result<Value, OrderError>) -> Page {
+    match outcome {
+        Ok(value) => say(StatusCode::OK, &value),
+        Err(error @ OrderError::NoApp(_)) => refuse(StatusCode::NOT_FOUND, &error.to_string()),
+        Err(error) => refuse(StatusCode::CONFLICT, &error.to_string()),
+    }
+}
+
+fn refuse(status: StatusCode, why: &str) -> Page {
+    say(status, &json!({ "error": why }))
+}
+
+fn say(status: StatusCode, value: &Value) -> Page {
+    page(status, JSON, format!("{value}\n"))
+}
+
+/// A body whose pieces come from elsewhere.
+struct Coming(mpsc::Receiver<Bytes>);
+
+impl hyper::body::Body for Coming {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        self.0.poll_recv(cx).map(|piece| piece.map(|piece| Ok(Frame::data(piece))))
+    }
+}

@@ -1,0 +1,62 @@
+//! What is shown of the inside: the one place that turns it into JSON, so that its names are a contract.
+
+use std::time::Instant;
+
+use serde_json::{Value, json};
+
+use crate::control::workers::Workers;
+use crate::observe::metrics::{BOUNDS_US, Histogram};
+use crate::server::{Health, Server, process_ms};
+use crate::snapshot::Snapshot;
+
+/// Pools with their servers, and workers where there are any. Keys are only ever added.
+pub fn status(snapshot: &Snapshot, workers: &Workers) -> Value {
+    let pools = snapshot.pools.values().map(|plan| {
+        let pool = &plan.pool;
+        let servers = pool.servers();
+        json!({
+            "name": &*pool.name,
+            "waiting": pool.waiting(),
+            "servers": servers.servers().iter().map(|server| self::server(server)).collect::<Vec<_>>(),
+            "app": workers.view(&pool.name),
+        })
+    });
+    json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "listeners": snapshot.listeners.iter().map(|listener| json!({
+            "name": &*listener.name,
+            "address": listener.spec.address.to_string(),
+            "connections": listener.metrics.connections_open.value(),
+        })).collect::<Vec<_>>(),
+        "pools": pools.collect::<Vec<_>>(),
+    })
+}
+
+fn server(server: &Server) -> Value {
+    let reading = server.state.reading(process_ms(Instant::now()));
+    let state = match server.state.health() {
+        _ if reading.draining => "draining",
+        _ if reading.ejected => "ejected",
+        Health::Up => "up",
+        Health::Down => "down",
+        Health::Unknown => "unknown",
+    };
+    json!({
+        "name": &*server.identity,
+        "address": server.endpoint.to_string(),
+        "state": state,
+        "weight": server.spec.weight,
+        "in_flight": reading.in_flight,
+        "requests": server.metrics.requests.count(),
+        "p99_ms": percentile_ms(&server.metrics.first_byte, 0.99),
+    })
+}
+
+/// The bound below which this share of all observations lies; `None` before the first.
+fn percentile_ms(histogram: &Histogram, share: f64) -> Option<f64> {
+    let counts = histogram.cumulative();
+    let total = counts.last().copied().filter(|total| *total > 0)?;
+    let wanted = (total as f64 * share).ceil() as u64;
+    let place = counts.iter().position(|count| *count >= wanted)?;
+    BOUNDS_US.get(place).or(BOUNDS_US.last()).map(|bound| *bound as f64 / 1000.0)
+}

@@ -1,0 +1,142 @@
+//! Asks the control interface of a running Lintel, which a command finds by the config file.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, bail};
+use serde_json::Value;
+
+use crate::control::directories;
+use crate::net::Address;
+
+/// A header without which nothing is changed: web pages of other origins cannot send it unasked.
+pub const CONTROL_HEADER: &str = "Lintel-Control";
+
+/// An answer whose body is still to be read.
+pub struct Answer {
+    pub status: u16,
+    body: Box<dyn BufRead>,
+}
+
+/// Sends a request to the Lintel that runs with this config.
+pub fn ask(config: &Path, method: &str, target: &str) -> anyhow::Result<Answer> {
+    let loaded = super::load(config)?;
+    let place = match &loaded.file.admin.address {
+        Some(address) => address.clone(),
+        None => Address::Unix(run_directory(&loaded)?.join("admin.sock")),
+    };
+    let mut stream = connect(&place).with_context(|| {
+        format!("no Lintel answers at {place}; is `lintel run -c {}` up?", config.display())
+    })?;
+    let request = format!(
+        "{method} {target} HTTP/1.1\r\nHost: localhost\r\n{CONTROL_HEADER}: 1\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+    );
+    stream.write_all(request.as_bytes())?;
+    read_head(BufReader::new(stream))
+}
+
+fn run_directory(loaded: &crate::config::Loaded) -> anyhow::Result<PathBuf> {
+    let runtime = &loaded.file.runtime;
+    let found = directories::resolve(&directories::Surroundings {
+        state: runtime.state_directory.as_deref(),
+        run: runtime.run_directory.as_deref(),
+        environment: &|name| std::env::var_os(name),
+        root: Path::new("/"),
+    })?;
+    Ok(found.run)
+}
+
+trait Stream: Read + Write {}
+impl<S: Read + Write> Stream for S {}
+
+fn connect(place: &Address) -> std::io::Result<Box<dyn Stream>> {
+    Ok(match place {
+        Address::Unix(path) => Box::new(UnixStream::connect(path)?),
+        Address::Inet(address) => Box::new(TcpStream::connect(address)?),
+        host @ Address::Host { .. } => Box::new(TcpStream::connect(host.to_string())?),
+    })
+}
+
+fn read_head(mut stream: BufReader<Box<dyn Stream>>) -> anyhow::Result<Answer> {
+    let mut line = String::new();
+    stream.read_line(&mut line)?;
+    let status = line.split(' ').nth(1).and_then(|status| status.parse().ok());
+    let Some(status) = status else {
+        bail!("the control interface answered with something that is not HTTP")
+    };
+    let mut chunked = false;
+    loop {
+        let mut field = String::new();
+        if stream.read_line(&mut field)? == 0 || field == "\r\n" {
+            break;
+        }
+        chunked |= field.to_ascii_lowercase().starts_with("transfer-encoding: chunked");
+    }
+    let body: Box<dyn BufRead> =
+        if chunked { Box::new(BufReader::new(Chunks { stream, left: 0 })) } else { Box::new(stream) };
+    Ok(Answer { status, body })
+}
+
+/// A body in chunks, whose pieces come when they come.
+struct Chunks<R> {
+    stream: R,
+    left: usize,
+}
+
+impl<R: BufRead> Read for Chunks<R> {
+    fn read(&mut self, into: &mut [u8]) -> std::io::Result<usize> {
+        if self.left == 0 {
+            let mut size = String::new();
+            // The end of the chunk before, if there was one.
+            while size.trim().is_empty() {
+                size.clear();
+                if self.stream.read_line(&mut size)? == 0 {
+                    return Ok(0);
+                }
+            }
+            self.left = usize::from_str_radix(size.trim(), 16).map_err(std::io::Error::other)?;
+            if self.left == 0 {
+                return Ok(0);
+            }
+        }
+        let most = into.len().min(self.left);
+        let count = self.stream.read(&mut into[..most])?;
+        self.left -= count;
+        Ok(count)
+    }
+}
+
+impl Answer {
+    /// The whole body as JSON; an answer that is no success becomes an error with its reason.
+    pub fn json(mut self) -> anyhow::Result<Value> {
+        let mut text = String::new();
+        self.body.read_to_string(&mut text)?;
+        let value: Value = serde_json::from_str(&text).unwrap_or(Value::String(text));
+        if (200..300).contains(&self.status) {
+            return Ok(value);
+        }
+        let reason =
+            value.get("error").and_then(Value::as_str).or(value.as_str()).unwrap_or("no reason given");
+        bail!("{}", reason.trim())
+    }
+
+    /// The body line by line, while it comes.
+    pub fn lines(self) -> impl Iterator<Item = std::io::Result<String>> {
+        self.body.lines()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn chunks_are_joined_whatever_they_cut() {
+        let mut chunks = Chunks { stream: &b"5\r\nhello\r\n1\r\n\n\r\n3\r\nyou\r\n0\r\n\r\n"[..], left: 0 };
+        let mut text = String::new();
+        chunks.read_to_string(&mut text).unwrap();
+        assert_eq!(text, "hello\nyou");
+    }
+}

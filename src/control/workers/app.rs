@@ -1,0 +1,417 @@
+//! One app under supervision: a task that hears of its workers, moves their machines, and carries rollouts out.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use serde_json::{Value, json};
+use tokio::sync::{mpsc, oneshot};
+
+use super::crew::{Crew, News};
+use super::desk::{Said, Word};
+use super::{OrderError, Output, process, words};
+use crate::keeper;
+use crate::server::Health;
+use crate::worker::machine::{Entry, Event, Exit, Ripe, Standing, State};
+use crate::worker::rollout::{self, Id, Outcome, Reason, Rollout, Status};
+
+/// How often it is looked whether a draining worker is done and a new one is healthy.
+const LOOK: Duration = Duration::from_millis(20);
+/// How often processes are measured.
+const MEASURE: Duration = Duration::from_secs(1);
+/// For the last lines of a process to be read after its end.
+const LAST_READ: Duration = Duration::from_millis(100);
+/// Last lines of a worker that failed a rollout.
+const LAST_LINES: usize = 20;
+
+/// What an app is told to do.
+pub enum Order {
+    Rollout(oneshot::Sender<Result<Value, OrderError>>),
+    Scale(u16, oneshot::Sender<Result<Value, OrderError>>),
+    /// Ends all workers; the app is over when they have ended.
+    Stop(oneshot::Sender<()>),
+}
+
+/// A rollout under way, and who waits for it.
+struct Running {
+    rollout: Rollout,
+    wanted: u16,
+    replaced: usize,
+    since: Instant,
+    /// The process that failed it.
+    failed_run: u64,
+    waiter: Option<oneshot::Sender<Result<Value, OrderError>>>,
+}
+
+/// One app.
+pub struct App {
+    pub crew: Crew,
+    pub count: u16,
+    /// Settings, or the same settings started anew.
+    pub generation: u64,
+    pub surge: u16,
+    pub view: Arc<Mutex<Value>>,
+    running: Option<Running>,
+    /// Workers that use too much memory.
+    bloated: BTreeSet<Id>,
+    waiting: VecDeque<Order>,
+    stopping: Option<oneshot::Sender<()>>,
+    measured: Instant,
+}
+
+/// What an app listens to.
+pub struct Ears {
+    pub news: mpsc::UnboundedReceiver<News>,
+    pub said: mpsc::UnboundedReceiver<Said>,
+    pub orders: mpsc::UnboundedReceiver<Order>,
+}
+
+impl App {
+    pub fn new(crew: Crew, count: u16, surge: u16, view: Arc<Mutex<Value>>) -> Self {
+        Self {
+            crew,
+            count,
+            generation: 1,
+            surge,
+            view,
+            running: None,
+            bloated: BTreeSet::new(),
+            waiting: VecDeque::new(),
+            stopping: None,
+            measured: Instant::now(),
+        }
+    }
+
+    /// Supervises until it is told to stop and every worker has ended.
+    pub async fn run(mut self, mut ears: Ears) {
+        for id in Rollout::wanted(self.count, self.generation) {
+            self.crew.start(id, Standing::Proven);
+        }
+        loop {
+            self.show();
+            if self.stopping.is_some() && self.crew.workers.is_empty() {
+                self.stopping.take().map(|done| done.send(()));
+                return;
+            }
+            let due = self.next_look();
+            tokio::select! {
+                Some(news) = ears.news.recv() => self.hear(news),
+                Some(said) = ears.said.recv() => self.listen(said),
+                Some(order) = ears.orders.recv() => self.waiting.push_back(order),
+                () = tokio::time::sleep_until(due.into()) => {}
+            }
+            self.look();
+            self.take_orders();
+        }
+    }
+
+    fn next_look(&self) -> Instant {
+        let now = Instant::now();
+        let watched = |worker: &super::crew::Worker| {
+            matches!(worker.machine.state(), State::Draining)
+                || worker.machine.state() == State::Starting && worker.server.is_some()
+        };
+        let look = if self.crew.workers.values().any(watched) { now + LOOK } else { self.measured + MEASURE };
+        let deadlines = self.crew.workers.values().filter_map(|worker| worker.machine.next_deadline());
+        deadlines.chain([look]).min().unwrap_or(look)
+    }
+
+    fn hear(&mut self, news: News) {
+        let (run, event) = match news {
+            News::Spawned { run, pid } => (run, Event::Spawned { pid }),
+            News::SpawnFailed { run, why } => {
+                tracing::error!(pool = &*self.crew.pool.name, "a worker cannot be started: {why}");
+                (run, Event::SpawnFailed)
+            }
+            News::KeeperLost => return self.all_lost(),
+            News::Exited { run, how: keeper::Exit::Code(code) } => (run, Event::Exited(Exit::Code(code))),
+            News::Exited { run, how: keeper::Exit::Signal(number) } => {
+                (run, Event::Exited(Exit::Signal(number)))
+            }
+        };
+        if let Some(id) = self.crew.of_run(run) {
+            self.step(id, event);
+        }
+    }
+
+    /// The keeper is gone, and every process with it.
+    fn all_lost(&mut self) {
+        let ids: Vec<Id> = self.crew.workers.keys().copied().collect();
+        for id in ids {
+            self.step(id, Event::Exited(Exit::Unknown));
+        }
+    }
+
+    fn listen(&mut self, said: Said) {
+        let Some(id) = self.crew.of_run(said.run) else { return };
+        match said.word {
+            Word::Listening { at, .. } => {
+                if at.is_some_and(|at| at != "fd:3") {
+                    self.crew.let_go(id);
+                }
+                self.listening(id);
+            }
+            Word::Problem { text } => {
+                tracing::warn!(pool = &*self.crew.pool.name, worker = id.slot, "{text}");
+            }
+            Word::Ready {} => self.step(id, Event::AppReady),
+            Word::Load(load) => {
+                if let Some(worker) = self.crew.workers.get_mut(&id) {
+                    worker.load = Some(load);
+                }
+                self.step(id, Event::Beat { rss: load.rss });
+            }
+            Word::Hello { .. } | Word::Draining {} | Word::Extra { .. } | Word::Other => {}
+        }
+    }
+
+    fn listening(&mut self, id: Id) {
+        // Its checks can begin; it gets requests once it is ready.
+        if self.crew.rules.ripe == Ripe::Healthy {
+            self.crew.make_server(id);
+        }
+        self.step(id, Event::Listening);
+    }
+
+    /// Moves a machine, and tells the rollout what became of it.
+    fn step(&mut self, id: Id, event: Event) {
+        let entries = self.crew.step(id, event);
+        for entry in &entries {
+            if matches!(entry, Entry::MemoryExceeded { .. }) {
+                self.bloated.insert(id);
+            }
+            if let Some(event) = rollout::Event::of(id, entry) {
+                self.tell(event);
+            }
+            if matches!(entry, Entry::Stopped { .. }) {
+                self.crew.dismiss(id);
+                self.bloated.remove(&id);
+            }
+        }
+    }
+
+    /// What is not told but has to be looked at: time, requests in flight, health, processes.
+    fn look(&mut self) {
+        let now = Instant::now();
+        let ids: Vec<Id> = self.crew.workers.keys().copied().collect();
+        for id in ids {
+            let Some(worker) = self.crew.workers.get(&id) else { continue };
+            let is_due = worker.machine.next_deadline().is_some_and(|due| due <= now);
+            let state = worker.machine.state();
+            let is_up = worker.server.as_ref().is_some_and(|server| server.state.health() == Health::Up);
+            if is_due {
+                self.step(id, Event::Tick);
+            }
+            if state == State::Starting && is_up {
+                self.step(id, Event::HealthPassed);
+            }
+            if state == State::Draining {
+                self.look_at_draining(id);
+            }
+        }
+        if now.saturating_duration_since(self.measured) >= MEASURE {
+            self.measured = now;
+            self.crew.workers.values_mut().for_each(process::measure);
+            self.knock();
+        }
+    }
+
+    /// A request that was picked for it a moment ago may not be counted yet, so it is looked at twice.
+    fn look_at_draining(&mut self, id: Id) {
+        let is_quiet = self.crew.in_flight(id) == 0;
+        let Some(worker) = self.crew.workers.get_mut(&id) else { return };
+        let was_quiet = std::mem::replace(&mut worker.quiet, is_quiet);
+        if is_quiet && was_quiet {
+            self.step(id, Event::Drained);
+        }
+    }
+
+    /// A program without the preload does not say that it listens: it is tried.
+    fn knock(&mut self) {
+        let silent = |worker: &super::crew::Worker| {
+            worker.machine.state() == State::Starting && matches!(worker.place, super::launch::Place::Port(_))
+        };
+        let knocked: Vec<Id> =
+            self.crew.workers.iter().filter(|(_, worker)| silent(worker)).map(|(id, _)| *id).collect();
+        for id in knocked {
+            let port = self.crew.workers.get(&id).map(|worker| worker.place.clone());
+            if let Some(super::launch::Place::Port(port)) = port
+                && std::net::TcpStream::connect_timeout(
+                    &std::net::SocketAddr::from(([127, 0, 0, 1], port)),
+                    Duration::from_millis(50),
+                )
+                .is_ok()
+            {
+                self.listening(id);
+            }
+        }
+    }
+
+    fn take_orders(&mut self) {
+        while self.running.is_none()
+            && let Some(order) = self.waiting.pop_front()
+        {
+            match order {
+                Order::Rollout(waiter) => {
+                    self.generation += 1;
+                    let wanted = Rollout::wanted(self.count, self.generation);
+                    self.begin(wanted, Some(waiter));
+                }
+                Order::Scale(count, waiter) => {
+                    let mut wanted: BTreeSet<Id> =
+                        self.current().keys().filter(|id| id.slot < count).copied().collect();
+                    let taken: BTreeSet<u16> = wanted.iter().map(|id| id.slot).collect();
+                    let free = (0..count).filter(|slot| !taken.contains(slot));
+                    wanted.extend(free.map(|slot| Id { slot, generation: self.generation }));
+                    self.begin(wanted, Some(waiter));
+                }
+                Order::Stop(done) => self.stop(done),
+            }
+        }
+        if self.running.is_none() && self.stopping.is_none() && !self.bloated.is_empty() {
+            self.replace_bloated();
+        }
+        if let Some(Order::Stop(_)) = self.waiting.front()
+            && let Some(Order::Stop(done)) = self.waiting.pop_front()
+        {
+            self.stop(done);
+        }
+    }
+
+    fn replace_bloated(&mut self) {
+        self.generation += 1;
+        let bloated = std::mem::take(&mut self.bloated);
+        let generation = self.generation;
+        let anew = |id: &Id| if bloated.contains(id) { Id { slot: id.slot, generation } } else { *id };
+        let wanted: BTreeSet<Id> = self.current().keys().map(anew).collect();
+        self.begin(wanted, None);
+    }
+
+    fn stop(&mut self, done: oneshot::Sender<()>) {
+        self.stopping = Some(done);
+        if let Some(Running { waiter: Some(waiter), .. }) = self.running.take() {
+            let _ = waiter.send(Err(OrderError::Ending));
+        }
+        let ids: Vec<Id> = self.crew.workers.keys().copied().collect();
+        for id in ids {
+            self.step(id, Event::StopWanted);
+        }
+    }
+
+    fn current(&self) -> BTreeMap<Id, Status> {
+        let with_status =
+            |(id, worker): (&Id, &super::crew::Worker)| Some((*id, Status::of(&worker.machine)?));
+        self.crew.workers.iter().filter_map(with_status).collect()
+    }
+
+    fn begin(&mut self, wanted: BTreeSet<Id>, waiter: Option<oneshot::Sender<Result<Value, OrderError>>>) {
+        let current = self.current();
+        let replaced = wanted.iter().filter(|id| !current.contains_key(id)).count();
+        let count = u16::try_from(wanted.len()).unwrap_or(u16::MAX);
+        tracing::info!(pool = &*self.crew.pool.name, new = replaced, workers = count, "a rollout begins");
+        let (rollout, actions) = Rollout::begin(&current, wanted, self.surge);
+        self.running =
+            Some(Running { rollout, wanted: count, replaced, since: Instant::now(), failed_run: 0, waiter });
+        self.carry_out(actions);
+    }
+
+    fn tell(&mut self, event: rollout::Event) {
+        let failed = match event {
+            rollout::Event::Down(id, _) => self.crew.workers.get(&id).map(|worker| worker.run),
+            _ => None,
+        };
+        if let Some(running) = &mut self.running {
+            if running.failed_run == 0 {
+                running.failed_run = failed.unwrap_or_default();
+            }
+            let actions = running.rollout.step(event);
+            self.carry_out(actions);
+        }
+    }
+
+    fn carry_out(&mut self, actions: Vec<rollout::Action>) {
+        for action in actions {
+            match action {
+                rollout::Action::Start { id, standing } => {
+                    for entry in self.crew.start(id, standing) {
+                        if let Some(event) = rollout::Event::of(id, &entry) {
+                            self.tell(event);
+                        }
+                    }
+                }
+                rollout::Action::Retire(id) => self.step(id, Event::StopWanted),
+                rollout::Action::Done(outcome) => self.conclude(&outcome),
+            }
+        }
+    }
+
+    fn conclude(&mut self, outcome: &Outcome) {
+        let Some(running) = self.running.take() else { return };
+        let seconds = (running.since.elapsed().as_millis() as f64) / 1000.0;
+        let pool = &*self.crew.pool.name;
+        match outcome {
+            Outcome::Complete => {
+                self.count = running.wanted;
+                tracing::info!(pool, seconds, "the rollout is complete");
+                let report =
+                    json!({ "replaced": running.replaced, "instances": self.count, "seconds": seconds });
+                running.waiter.map(|waiter| waiter.send(Ok(report)));
+            }
+            Outcome::Failed { id, reason, .. } => {
+                let output = Arc::clone(&self.crew.output);
+                tokio::spawn(tell_failure(output, id.slot, *reason, running.failed_run, running.waiter));
+            }
+        }
+    }
+
+    /// What `lintel status` shows.
+    fn show(&self) {
+        let workers: Vec<Value> = self
+            .crew
+            .workers
+            .iter()
+            .map(|(id, worker)| {
+                json!({
+                    "index": id.slot,
+                    "generation": id.generation,
+                    "state": words::state(worker.machine.state()),
+                    "pid": worker.machine.pid(),
+                    "uptime_s": worker.started.filter(|_| worker.machine.pid().is_some()).map(|at| at.elapsed().as_secs_f64()),
+                    "restarts": worker.restarts,
+                    "memory": worker.load.map(|load| load.rss),
+                    "cpu": worker.cpu_share,
+                    "elu": worker.load.map(|load| load.elu),
+                    "lag_p99_ms": worker.load.map(|load| load.lag_p99),
+                    "last_exit": worker.last_exit.map(words::exit),
+                })
+            })
+            .collect();
+        *self.view.lock() = json!({
+            "instances": self.count,
+            "rolling_out": self.running.is_some(),
+            "workers": workers,
+        });
+    }
+}
+
+/// Says why a rollout failed, with the last lines of the process that failed it.
+async fn tell_failure(
+    output: Arc<Output>,
+    slot: u16,
+    reason: Reason,
+    run: u64,
+    waiter: Option<oneshot::Sender<Result<Value, OrderError>>>,
+) {
+    // An exit is known a moment before the last of what was written has been read.
+    tokio::time::sleep(LAST_READ).await;
+    let lines = output.last_of_run(run, LAST_LINES);
+    let lines: Vec<&str> = lines.iter().map(|line| line.text.as_str()).collect();
+    let why = format!(
+        "the new worker {slot} did not become ready: {}; the workers from before go on. Its last lines:\n{}",
+        words::reason(reason),
+        lines.join("\n")
+    );
+    tracing::error!(worker = slot, "the rollout failed and was taken back: {why}");
+    waiter.map(|waiter| waiter.send(Err(OrderError::Failed(why))));
+}

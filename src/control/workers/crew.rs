@@ -1,0 +1,322 @@
+//! The workers of one app: their machines, and what these ask for.
+
+use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use parking_lot::Mutex;
+use tokio::sync::mpsc;
+
+use super::Checked;
+use super::desk::{Desk, Load, Said};
+use super::files::Files;
+use super::launch::{Launcher, Place};
+use super::output::{Output, Source};
+use crate::keeper::{self, Keeper};
+use crate::net::Address;
+use crate::observe::metrics::{Metrics, WorkerMetrics};
+use crate::pool::Pool;
+use crate::server::{self, Server, process_ms};
+use crate::snapshot::build::make_server;
+use crate::worker::machine::{Action, Entry, Event, Exit, Machine, Rules, Standing, State, To};
+use crate::worker::rollout::Id;
+use crate::worker::spec::Signal;
+
+/// What happens to workers, from wherever.
+#[derive(Debug)]
+pub enum News {
+    Spawned {
+        run: u64,
+        pid: u32,
+    },
+    SpawnFailed {
+        run: u64,
+        why: String,
+    },
+    Exited {
+        run: u64,
+        how: keeper::Exit,
+    },
+    /// Every process ended with the keeper; there is another one.
+    KeeperLost,
+}
+
+/// One worker and the processes that fill its place, one after the other.
+pub struct Worker {
+    pub machine: Machine,
+    pub place: Place,
+    /// Of the latest process.
+    pub run: u64,
+    /// Its server in the pool, from when it can be asked.
+    pub server: Option<Arc<Server>>,
+    pub load: Option<Load>,
+    pub started: Option<Instant>,
+    pub restarts: u32,
+    pub last_exit: Option<Exit>,
+    /// Time on a CPU in ticks, and when it was read.
+    pub cpu: Option<(u64, Instant)>,
+    pub cpu_share: Option<f64>,
+    /// Nothing was in flight when it was looked at last.
+    pub quiet: bool,
+    pub metrics: WorkerMetrics,
+}
+
+/// All workers of an app.
+pub struct Crew {
+    pub workers: BTreeMap<Id, Worker>,
+    pub pool: Arc<Pool>,
+    pub rules: Rules,
+    pub output: Arc<Output>,
+    pub launcher: Arc<Launcher>,
+    keeper: Arc<Mutex<Keeper>>,
+    desk: Arc<Desk>,
+    metrics: Arc<Metrics>,
+    news: mpsc::UnboundedSender<News>,
+    said: mpsc::UnboundedSender<Said>,
+    runs: Arc<AtomicU64>,
+    /// Has the pool's servers checked.
+    checked: Checked,
+}
+
+/// What a crew works with.
+pub struct Tools {
+    /// Another one when the one before is gone.
+    pub keeper: Arc<Mutex<Keeper>>,
+    pub desk: Arc<Desk>,
+    pub metrics: Arc<Metrics>,
+    pub news: mpsc::UnboundedSender<News>,
+    pub said: mpsc::UnboundedSender<Said>,
+    pub runs: Arc<AtomicU64>,
+    pub checked: Checked,
+}
+
+impl Crew {
+    /// Fails only where the files for what workers write cannot be made.
+    pub fn new(pool: Arc<Pool>, rules: Rules, launcher: Launcher, tools: Tools) -> std::io::Result<Self> {
+        let files = launcher.spec.logs.as_ref().map(|logs| Files::open(&pool.name, logs)).transpose()?;
+        let output = Output::new(Arc::clone(&pool.name), files);
+        let Tools { keeper, desk, metrics, news, said, runs, checked } = tools;
+        let launcher = Arc::new(launcher);
+        Ok(Self {
+            workers: BTreeMap::new(),
+            pool,
+            rules,
+            output,
+            launcher,
+            keeper,
+            desk,
+            metrics,
+            news,
+            said,
+            runs,
+            checked,
+        })
+    }
+
+    /// Makes a worker and starts it.
+    pub fn start(&mut self, id: Id, standing: Standing) -> Vec<Entry> {
+        let place = match self.launcher.place(id) {
+            Ok(place) => place,
+            Err(error) => {
+                tracing::error!(pool = &*self.pool.name, worker = id.slot, %error, "no place for a worker");
+                Place::Nowhere
+            }
+        };
+        let worker = Worker {
+            machine: Machine::new(self.rules.clone(), standing),
+            place,
+            run: 0,
+            server: None,
+            load: None,
+            started: None,
+            restarts: 0,
+            last_exit: None,
+            cpu: None,
+            cpu_share: None,
+            quiet: false,
+            metrics: self.metrics.worker(&self.pool.name, id.slot),
+        };
+        self.workers.insert(id, worker);
+        self.step(id, Event::StartWanted)
+    }
+
+    /// Gives a machine an event and does what it asks for; the lines of its log.
+    pub fn step(&mut self, id: Id, event: Event) -> Vec<Entry> {
+        let Some(worker) = self.workers.get_mut(&id) else { return Vec::new() };
+        let actions = worker.machine.step(event, Instant::now(), fastrand::u64(..));
+        let mut entries = Vec::new();
+        for action in actions {
+            if let Action::Log(entry) = action {
+                self.log(id, &entry);
+                entries.push(entry);
+            } else {
+                self.act(id, action);
+            }
+        }
+        self.publish();
+        entries
+    }
+
+    fn act(&mut self, id: Id, action: Action) {
+        let Some(worker) = self.workers.get_mut(&id) else { return };
+        match action {
+            Action::Spawn => self.spawn(id),
+            Action::Signal { signal, to } => {
+                let to = if to == To::Group { keeper::To::Group } else { keeper::To::Process };
+                self.keeper.lock().signal(worker.run, system_signal(signal), to);
+            }
+            Action::JoinPool => self.make_server(id),
+            Action::LeavePool => {
+                if let Some(server) = &worker.server {
+                    server.state.leave();
+                    self.pool.step(Instant::now());
+                }
+            }
+            Action::Veto => self.veto(id),
+            Action::Unveto => {
+                if let Some(server) = &worker.server {
+                    server.state.draining.store(false, Ordering::Relaxed);
+                    self.pool.step(Instant::now());
+                }
+            }
+            Action::Drain => self.desk.tell(worker.run, "drain"),
+            Action::Report => self.desk.tell(worker.run, "report"),
+            Action::ReplaceWanted { .. } | Action::Log(_) => {}
+        }
+    }
+
+    /// No new requests for a worker that is silent, as long as there is another one: a slow answer is better than none.
+    fn veto(&self, id: Id) {
+        let works = |worker: &Worker| {
+            let server = worker.server.as_ref();
+            worker.machine.state() == State::Ready
+                && server.is_some_and(|server| !server.state.draining.load(Ordering::Relaxed))
+        };
+        let has_other = self.workers.iter().any(|(other, worker)| *other != id && works(worker));
+        let server = self.workers.get(&id).and_then(|worker| worker.server.as_ref());
+        if let Some(server) = server.filter(|_| has_other) {
+            server.state.draining.store(true, Ordering::Relaxed);
+            self.pool.step(Instant::now());
+        }
+    }
+
+    fn spawn(&mut self, id: Id) {
+        let Some(worker) = self.workers.get_mut(&id) else { return };
+        if worker.run != 0 {
+            worker.restarts += 1;
+            worker.metrics.restarts.add(1);
+            self.desk.forget(worker.run);
+        }
+        let run = self.runs.fetch_add(1, Ordering::Relaxed) + 1;
+        (worker.run, worker.load, worker.server, worker.started) = (run, None, None, Some(Instant::now()));
+        (worker.cpu, worker.cpu_share) = (None, None);
+        self.desk.expect(run, self.said.clone());
+        let order = self.launcher.order(id, run, &worker.place);
+        let (keeper, news, output) =
+            (self.keeper.lock().clone(), self.news.clone(), Arc::clone(&self.output));
+        tokio::spawn(async move {
+            let spawned = keeper.spawn(order).await;
+            let told = match spawned {
+                Ok(spawned) => {
+                    let read = |source: Source, end: OwnedFd| output.read(id.slot.into(), run, source, end);
+                    read(Source::Stdout, spawned.stdout);
+                    read(Source::Stderr, spawned.stderr);
+                    News::Spawned { run, pid: spawned.pid }
+                }
+                Err(error) => News::SpawnFailed { run, why: error.to_string() },
+            };
+            let _ = news.send(told);
+        });
+    }
+
+    /// Makes the worker a server of the pool, unless it is one.
+    pub fn make_server(&mut self, id: Id) {
+        let Some(worker) = self.workers.get_mut(&id) else { return };
+        let (Some(endpoint), None) = (worker.place.endpoint(), &worker.server) else { return };
+        let identity = format!("{}/{}", self.pool.name, id.slot);
+        let address = match &worker.place {
+            Place::Socket(path) => Address::Unix(path.clone()),
+            Place::Port(_) | Place::Nowhere => Address::Host { name: "localhost".into(), port: 0 },
+        };
+        let spec = server::Spec { address, weight: 1, backup: false };
+        let server = make_server(&self.metrics, &self.pool.name, identity.into(), endpoint, &spec);
+        worker.server = Some(server);
+    }
+
+    /// Lets the pool have the servers that can be asked now.
+    fn publish(&self) {
+        let is_there = |worker: &&Worker| {
+            matches!(worker.machine.state(), State::Starting | State::Ready | State::Draining)
+        };
+        let servers: Vec<Arc<Server>> =
+            self.workers.values().filter(is_there).filter_map(|worker| worker.server.clone()).collect();
+        let before = self.pool.servers();
+        let same = before.servers().len() == servers.len()
+            && before.servers().iter().zip(&servers).all(|(a, b)| a.id == b.id);
+        if !same {
+            self.pool.replace_servers(servers.clone());
+            (self.checked)(&servers);
+        }
+    }
+
+    /// Forgets a worker that has ended for good.
+    pub fn dismiss(&mut self, id: Id) {
+        if let Some(worker) = self.workers.remove(&id) {
+            self.desk.forget(worker.run);
+            if let Place::Socket(path) = &worker.place {
+                self.keeper.lock().close_socket(path);
+                let _ = std::fs::remove_file(path);
+            }
+        }
+        self.publish();
+    }
+
+    /// The worker has bound its socket's path itself, so the one that the keeper holds leads nowhere any more.
+    pub fn let_go(&self, id: Id) {
+        if let Some(Place::Socket(path)) = self.workers.get(&id).map(|worker| &worker.place) {
+            self.keeper.lock().close_socket(path);
+        }
+    }
+
+    /// Whose process a run is.
+    pub fn of_run(&self, run: u64) -> Option<Id> {
+        self.workers.iter().find(|(_, worker)| worker.run == run).map(|(id, _)| *id)
+    }
+
+    /// Requests and tunnels that a worker has.
+    pub fn in_flight(&self, id: Id) -> u32 {
+        let server = self.workers.get(&id).and_then(|worker| worker.server.as_ref());
+        server.map_or(0, |server| server.state.reading(process_ms(Instant::now())).in_flight as u32)
+    }
+
+    fn log(&mut self, id: Id, entry: &Entry) {
+        let Some(worker) = self.workers.get_mut(&id) else { return };
+        let (pool, slot) = (&*self.pool.name, id.slot);
+        match entry {
+            Entry::BootCrash { exit: Some(exit), .. }
+            | Entry::Crash { exit, .. }
+            | Entry::Ended { exit, .. }
+            | Entry::Stopped { exit: Some(exit) } => worker.last_exit = Some(*exit),
+            _ => {}
+        }
+        let text = super::words::entry(entry);
+        match super::words::level(entry) {
+            tracing::Level::ERROR => tracing::error!(pool, worker = slot, "{text}"),
+            tracing::Level::WARN => tracing::warn!(pool, worker = slot, "{text}"),
+            _ => tracing::info!(pool, worker = slot, "{text}"),
+        }
+    }
+}
+
+fn system_signal(signal: Signal) -> keeper::Signal {
+    match signal {
+        Signal::Term => keeper::Signal::TERM,
+        Signal::Int => keeper::Signal::INT,
+        Signal::Quit => keeper::Signal::QUIT,
+        Signal::Hup => keeper::Signal::HUP,
+        Signal::Usr2 => keeper::Signal::USR2,
+        Signal::Kill => keeper::Signal::KILL,
+    }
+}

@@ -1,0 +1,248 @@
+//! Lintel's side of its keeper: a handle to give orders with, and the task that carries them.
+//!
+//! The task ends with the last handle, and so does the connection: which is how the keeper learns that it has to end.
+
+use std::collections::{HashMap, VecDeque};
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use rustix::process::{Pid, PidfdFlags, Signal};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::sync::{mpsc, oneshot};
+
+use super::protocol::{self, Answer, EncodeError, Exit, Order, Received, Request, To};
+
+/// Requests that may wait for the keeper to read them, before no more are taken from the handles.
+const MOST_REQUESTS: usize = 64;
+
+/// A handle to the keeper's process, which ends, with all it started, when the last handle is dropped.
+#[derive(Clone, Debug)]
+pub struct Keeper {
+    // Without a limit, since no caller may have to wait: there are no more orders than workers, and each of those is waited
+    // for.
+    wishes: mpsc::UnboundedSender<Wish>,
+}
+
+/// A process that was started.
+#[derive(Debug)]
+pub struct Spawned {
+    /// Also the number of its process group.
+    pub pid: u32,
+    /// The end to read from, which never waits. It reads as ended once all who could write to it are gone.
+    pub stdout: OwnedFd,
+    pub stderr: OwnedFd,
+}
+
+/// What the keeper says unasked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Report {
+    /// A process ended, and the rest of its group was killed. One that ends at once may be reported before the caller of
+    /// `spawn` has run on.
+    Exited { run: u64, pid: u32, how: Exit },
+    /// The keeper is gone, and its workers with it. The last report.
+    Lost,
+}
+
+/// Why a process was not started.
+#[derive(Debug, thiserror::Error)]
+pub enum SpawnError {
+    #[error("the order is too large: {size} bytes with its environment; {limit} at most")]
+    TooLarge { size: usize, limit: usize },
+    #[error("the order cannot be passed on: {0}")]
+    NotText(String),
+    /// By the keeper, for this reason.
+    #[error("{0}")]
+    Refused(String),
+    #[error("the keeper of workers is gone")]
+    Lost,
+}
+
+/// What a handle wants of the task.
+#[derive(Debug)]
+enum Wish {
+    Spawn { run: u64, bytes: Vec<u8>, answer: Reply },
+    Send(Vec<u8>),
+}
+
+type Reply = oneshot::Sender<Result<Spawned, SpawnError>>;
+
+impl Keeper {
+    /// Starts the keeper's process and connects to it. `program` is this binary. Within a tokio runtime that does IO.
+    pub fn start(program: &Path) -> io::Result<(Self, mpsc::UnboundedReceiver<Report>)> {
+        let runtime = tokio::runtime::Handle::try_current().map_err(io::Error::other)?;
+        let (ours, theirs) = protocol::pair()?;
+        let connection = watch(ours, Interest::READABLE | Interest::WRITABLE)?;
+        let child = launch(program, theirs)?;
+        let pidfd = rustix::process::pidfd_open(Pid::from_child(&child), PidfdFlags::empty())?;
+        let ended = watch(pidfd, Interest::READABLE)?;
+        let (wishes, received_wishes) = mpsc::unbounded_channel();
+        let (reports, received_reports) = mpsc::unbounded_channel();
+        let carrier = Carrier {
+            connection,
+            room: protocol::room(),
+            wishes: received_wishes,
+            requests: VecDeque::new(),
+            waiting: HashMap::new(),
+            reports,
+        };
+        runtime.spawn(async move {
+            carrier.run().await;
+            wait_for(child, ended).await;
+        });
+        Ok((Self { wishes }, received_reports))
+    }
+
+    /// Starts a process. Resolves when the keeper has forked it, or could not.
+    ///
+    /// A process whose start nobody waits for any more is killed.
+    pub async fn spawn(&self, order: Order) -> Result<Spawned, SpawnError> {
+        let run = order.run;
+        let bytes = protocol::encode(&Request::Spawn(order))?;
+        let (answer, answered) = oneshot::channel();
+        self.wishes.send(Wish::Spawn { run, bytes, answer }).map_err(|_| SpawnError::Lost)?;
+        answered.await.unwrap_or(Err(SpawnError::Lost))
+    }
+
+    /// Sends a signal. Nothing happens if the process has ended.
+    pub fn signal(&self, run: u64, signal: Signal, to: To) {
+        self.send(&Request::Signal { run, signal: signal.as_raw(), to });
+    }
+
+    /// Lets go of the listening socket of this path. Its file stays, and is the caller's to remove.
+    pub fn close_socket(&self, path: &Path) {
+        self.send(&Request::CloseSocket { path: path.to_owned() });
+    }
+
+    fn send(&self, request: &Request) {
+        // A path that cannot be said was never bound; a keeper that is gone holds nothing and has nobody to signal.
+        if let Ok(bytes) = protocol::encode(request) {
+            let _ = self.wishes.send(Wish::Send(bytes));
+        }
+    }
+}
+
+impl From<EncodeError> for SpawnError {
+    fn from(error: EncodeError) -> Self {
+        match error {
+            EncodeError::TooLarge(size) => Self::TooLarge { size, limit: protocol::MESSAGE_LIMIT },
+            EncodeError::NotText(error) => Self::NotText(error.to_string()),
+        }
+    }
+}
+
+/// The keeper makes itself the leader of a session and so of a group; a leader of a group could not.
+fn launch(program: &Path, connection: OwnedFd) -> io::Result<Child> {
+    // What it has to say belongs among errors: stdout may be the access log.
+    let stdout = io::stderr().as_fd().try_clone_to_owned().map_or_else(|_| Stdio::null(), Stdio::from);
+    Command::new(program).arg("keeper").stdin(connection).stdout(stdout).stderr(Stdio::inherit()).spawn()
+}
+
+#[expect(
+    deprecated,
+    reason = "its successor is unsafe for the sake of types whose descriptor changes; OwnedFd's does not"
+)]
+fn watch(descriptor: OwnedFd, interest: Interest) -> io::Result<AsyncFd<OwnedFd>> {
+    AsyncFd::with_interest(descriptor, interest)
+}
+
+/// Waits for the keeper's process, so that it does not stay behind as a zombie.
+async fn wait_for(mut child: Child, ended: AsyncFd<OwnedFd>) {
+    if ended.readable().await.is_ok() {
+        let _ = child.wait();
+    }
+}
+
+/// The task between the handles and the connection.
+struct Carrier {
+    connection: AsyncFd<OwnedFd>,
+    room: Vec<u8>,
+    wishes: mpsc::UnboundedReceiver<Wish>,
+    requests: VecDeque<Vec<u8>>,
+    /// Those who wait for a process to be started, by run.
+    waiting: HashMap<u64, Reply>,
+    reports: mpsc::UnboundedSender<Report>,
+}
+
+impl Carrier {
+    async fn run(mut self) {
+        if let Err(lost) = self.carry().await {
+            tracing::error!("lost the keeper of workers: {lost}");
+            // Whoever waits for a start learns it as its sender is dropped.
+            let _ = self.reports.send(Report::Lost);
+        }
+    }
+
+    /// Carries messages until there are no more handles; fails when the keeper is lost.
+    async fn carry(&mut self) -> io::Result<()> {
+        loop {
+            let Self { connection, room, wishes, requests, .. } = self;
+            tokio::select! {
+                wish = wishes.recv(), if requests.len() < MOST_REQUESTS => match wish {
+                    Some(wish) => self.take(wish),
+                    None => break,
+                },
+                received = connection.async_io(Interest::READABLE, |socket| protocol::receive(socket, room)) => {
+                    match received? {
+                        Received::Message(answer, descriptors) => self.hear(answer, descriptors)?,
+                        Received::Closed => return Err(io::ErrorKind::UnexpectedEof.into()),
+                    }
+                }
+                sent = send_first(connection, requests), if !requests.is_empty() => {
+                    sent?;
+                    requests.pop_front();
+                }
+            }
+        }
+        // What was wished for before the last handle went, as far as it is possible at once.
+        while let Some(request) = self.requests.pop_front() {
+            protocol::send(&self.connection, &request, &[])?;
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, wish: Wish) {
+        match wish {
+            Wish::Spawn { run, bytes, answer } => {
+                if self.waiting.contains_key(&run) {
+                    let _ = answer.send(Err(SpawnError::Refused(format!("run {run} is being started"))));
+                    return;
+                }
+                self.waiting.insert(run, answer);
+                self.requests.push_back(bytes);
+            }
+            Wish::Send(bytes) => self.requests.push_back(bytes),
+        }
+    }
+
+    fn hear(&mut self, answer: Answer, descriptors: Vec<OwnedFd>) -> io::Result<()> {
+        match answer {
+            Answer::Spawned { run, pid } => {
+                let [stdout, stderr] = <[OwnedFd; 2]>::try_from(descriptors)
+                    .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "a process without its pipes"))?;
+                let spawned = Ok(Spawned { pid, stdout, stderr });
+                let answered = self.waiting.remove(&run).map(|waiting| waiting.send(spawned));
+                if !matches!(answered, Some(Ok(()))) {
+                    // Nobody knows of it, so nobody would ever end it.
+                    let request = Request::Signal { run, signal: Signal::KILL.as_raw(), to: To::Group };
+                    self.requests.extend(protocol::encode(&request).ok());
+                }
+            }
+            Answer::Refused { run, reason } => {
+                if let Some(waiting) = self.waiting.remove(&run) {
+                    let _ = waiting.send(Err(SpawnError::Refused(reason)));
+                }
+            }
+            // Nobody may want to know any more.
+            Answer::Exited { run, pid, how } => drop(self.reports.send(Report::Exited { run, pid, how })),
+        }
+        Ok(())
+    }
+}
+
+async fn send_first(connection: &AsyncFd<OwnedFd>, requests: &VecDeque<Vec<u8>>) -> io::Result<()> {
+    let Some(request) = requests.front() else { return Ok(()) };
+    connection.async_io(Interest::WRITABLE, |socket| protocol::send(socket, request, &[])).await
+}

@@ -1,0 +1,464 @@
+//! What a user writes under `pools.NAME.app`.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::de::{self, Deserializer, Unexpected, Visitor};
+use serde::{Deserialize, Serialize};
+
+use super::command::Command;
+use super::cores::Cores;
+use crate::units::{Bytes, Duration, form};
+
+/// More workers than this are no app any more; the names of their sockets have room for it.
+pub const MOST_INSTANCES: u16 = 1024;
+
+/// A program that Lintel runs, as many times as there are `instances`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Spec {
+    /// The command: `node dist/server.js`, split into words as a shell does it but without variables and pipes, or a
+    /// list of words.
+    pub command: Command,
+    /// Where it runs. Default: the folder of the config file.
+    #[serde(default, deserialize_with = "form::some_path")]
+    pub directory: Option<PathBuf>,
+    /// How many workers: `auto` (the CPU quota of the cgroup, else cores) or a number from 1 to 1024.
+    #[serde(default)]
+    pub instances: Instances,
+    /// Variables of its environment, over PATH, HOME, USER, LANG, TZ and TMPDIR of Lintel; it inherits nothing else.
+    #[serde(default, deserialize_with = "variables")]
+    pub env: BTreeMap<String, String>,
+    /// User it runs as, by name; only when Lintel is root. Default: that of Lintel.
+    #[serde(default)]
+    pub user: Option<String>,
+    /// Group it runs as, by name; only when Lintel is root. Default: that of the user.
+    #[serde(default)]
+    pub group: Option<String>,
+    /// When a worker can be given work.
+    #[serde(default)]
+    pub ready: ReadySpec,
+    /// When a worker is started anew.
+    #[serde(default)]
+    pub restart: RestartSpec,
+    /// How a worker is stopped.
+    #[serde(default)]
+    pub stop: StopSpec,
+    /// How workers are replaced by new ones.
+    #[serde(default)]
+    pub rollout: RolloutSpec,
+    /// Files for what workers write to stdout and stderr. Default: Lintel's own log.
+    #[serde(default)]
+    pub logs: Option<LogsSpec>,
+    /// Loads Lintel's preload into Node, which hands it the socket to listen on and reports load and readiness. Without
+    /// it a worker is told where to listen by PORT.
+    #[serde(default = "default_preload")]
+    pub preload: bool,
+    /// It never listens: a consumer of a queue, for example. It is run and watched, but gets no requests.
+    #[serde(default)]
+    pub task: bool,
+}
+
+fn default_preload() -> bool {
+    true
+}
+
+/// Two settings that cannot both be meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Contradiction {
+    /// The key to point at, below `app`, such as `ready.when`.
+    pub key: &'static str,
+    pub message: &'static str,
+    /// What would be right.
+    pub help: &'static str,
+}
+
+impl Spec {
+    /// What only all of its keys together can show.
+    pub fn contradictions(&self) -> Vec<Contradiction> {
+        let mut found = Vec::new();
+        let mut unless = |key, message, help| found.push(Contradiction { key, message, help });
+        if self.ready.when == ReadyWhen::Signal && !self.preload {
+            unless(
+                "ready.when",
+                "`signal` reaches Lintel through the preload, and `preload` is false",
+                "write `listening` or `healthy`, or leave out `preload: false`",
+            );
+        }
+        if self.ready.when != ReadyWhen::Listening && self.task {
+            unless("ready.when", "a task is ready once it runs", "leave `when` out");
+        }
+        if self.restart.max_backoff < self.restart.backoff {
+            unless(
+                "restart.max_backoff",
+                "the longest pause is shorter than the first",
+                "write at least the value of `backoff`",
+            );
+        }
+        if self.logs.as_ref().is_some_and(|logs| logs.rotate.size.count() == 0) {
+            unless("logs.rotate.size", "no line fits into a file of 0B", "write a size such as 50MiB");
+        }
+        found
+    }
+}
+
+/// How many workers an app has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Instances {
+    #[default]
+    Auto,
+    /// 1 to `MOST_INSTANCES`.
+    #[serde(untagged)]
+    Count(u16),
+}
+
+impl Instances {
+    /// The number, where `quota` CPUs (none: no limit) may be used of `cores`: the quota rounded up, within 1 and `cores`.
+    pub fn count(self, quota: Option<f64>, cores: NonZeroUsize) -> u16 {
+        match self {
+            Self::Count(count) => count.clamp(1, MOST_INSTANCES),
+            Self::Auto => {
+                let count = Cores { quota, cpus: cores }.count().get();
+                u16::try_from(count).unwrap_or(u16::MAX).min(MOST_INSTANCES)
+            }
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Instances {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Form;
+        impl Visitor<'_> for Form {
+            type Value = Instances;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "`auto`, or a whole number from 1 to {MOST_INSTANCES}")
+            }
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Instances, E> {
+                match text.parse() {
+                    _ if text == "auto" => Ok(Instances::Auto),
+                    Ok(count) => self.visit_u64(count),
+                    Err(_) => Err(E::invalid_value(Unexpected::Str(text), &self)),
+                }
+            }
+            fn visit_u64<E: de::Error>(self, count: u64) -> Result<Instances, E> {
+                match u16::try_from(count) {
+                    Ok(count @ 1..=MOST_INSTANCES) => Ok(Instances::Count(count)),
+                    _ => Err(E::invalid_value(Unexpected::Unsigned(count), &self)),
+                }
+            }
+        }
+        deserializer.deserialize_any(Form)
+    }
+}
+
+impl JsonSchema for Instances {
+    fn inline_schema() -> bool {
+        true
+    }
+    fn schema_name() -> Cow<'static, str> {
+        "Instances".into()
+    }
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "anyOf": [
+            { "const": "auto" },
+            { "type": "integer", "minimum": 1, "maximum": MOST_INSTANCES },
+        ]})
+    }
+}
+
+/// When a worker can be given work.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct ReadySpec {
+    /// What shows it.
+    pub when: ReadyWhen,
+    /// A worker that is not ready by then is killed and started anew.
+    pub timeout: Duration,
+}
+
+impl Default for ReadySpec {
+    fn default() -> Self {
+        Self { when: ReadyWhen::Listening, timeout: Duration::from_secs(30) }
+    }
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ReadyWhen {
+    /// It listens. A task, which never does, is ready once it runs.
+    #[default]
+    Listening,
+    /// Its first health check passed.
+    Healthy,
+    /// It said so: `process.send('ready')`.
+    Signal,
+}
+
+/// When a worker is started anew. One that ends is, whatever its exit code, for ever.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct RestartSpec {
+    /// Shortest pause before the next start. It doubles each time, at random within a factor of two.
+    pub backoff: Duration,
+    /// Longest pause. The first one is due again after a worker was ready for 60s, or for this time if it is longer.
+    pub max_backoff: Duration,
+    /// Memory (resident set) above which a worker is replaced, without an outage. Off unless written.
+    #[serde(deserialize_with = "form::or_off")]
+    #[schemars(with = "Option<form::OrOff<Bytes>>")]
+    pub max_memory: Option<Bytes>,
+    /// A worker whose event loop shows no sign of life for so long is killed and started anew; `off` for debuggers.
+    #[serde(deserialize_with = "form::or_off")]
+    #[schemars(with = "Option<form::OrOff<Duration>>")]
+    pub stall: Option<Duration>,
+}
+
+impl Default for RestartSpec {
+    fn default() -> Self {
+        Self {
+            backoff: Duration::from_millis(100),
+            max_backoff: Duration::from_secs(30),
+            max_memory: None,
+            stall: Some(Duration::from_secs(30)),
+        }
+    }
+}
+
+/// How a worker is stopped.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct StopSpec {
+    /// What tells it to end.
+    pub signal: Signal,
+    /// Time its requests have to end before the signal, and time it has to exit after it. Then its whole process group
+    /// is killed.
+    pub timeout: Duration,
+}
+
+impl Default for StopSpec {
+    fn default() -> Self {
+        Self { signal: Signal::Term, timeout: Duration::from_secs(30) }
+    }
+}
+
+/// Signals that end a program. SIGUSR1 is not among them: Node opens its debugger on it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+pub enum Signal {
+    #[default]
+    #[serde(rename = "SIGTERM")]
+    Term,
+    #[serde(rename = "SIGINT")]
+    Int,
+    #[serde(rename = "SIGQUIT")]
+    Quit,
+    #[serde(rename = "SIGHUP")]
+    Hup,
+    #[serde(rename = "SIGUSR2")]
+    Usr2,
+    /// Ends it at once, without a chance to finish anything.
+    #[serde(rename = "SIGKILL")]
+    Kill,
+}
+
+impl Signal {
+    /// Its name, such as `SIGTERM`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Term => "SIGTERM",
+            Self::Int => "SIGINT",
+            Self::Quit => "SIGQUIT",
+            Self::Hup => "SIGHUP",
+            Self::Usr2 => "SIGUSR2",
+            Self::Kill => "SIGKILL",
+        }
+    }
+}
+
+/// How workers are replaced by new ones, when the config changed or a command asks for it.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct RolloutSpec {
+    /// How many processes there may be above `instances` while old and new ones run side by side.
+    #[schemars(range(min = 1, max = 1024))]
+    #[serde(deserialize_with = "surge")]
+    pub surge: u16,
+}
+
+impl Default for RolloutSpec {
+    fn default() -> Self {
+        Self { surge: 1 }
+    }
+}
+
+/// Files for what workers write.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LogsSpec {
+    /// Folder of the files.
+    #[serde(deserialize_with = "form::path")]
+    pub directory: PathBuf,
+    /// When a file is put aside and a new one begun.
+    #[serde(default)]
+    pub rotate: RotateSpec,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct RotateSpec {
+    /// Size at which a file is put aside.
+    pub size: Bytes,
+    /// How many old files are kept.
+    pub keep: u16,
+}
+
+impl Default for RotateSpec {
+    fn default() -> Self {
+        Self { size: Bytes::from_mib(50), keep: 10 }
+    }
+}
+
+/// A rollout without room for a single new process could never begin.
+fn surge<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u16, D::Error> {
+    let surge = u16::deserialize(deserializer)?;
+    if !(1..=MOST_INSTANCES).contains(&surge) {
+        let expected = format!("a whole number from 1 to {MOST_INSTANCES}");
+        return Err(de::Error::invalid_value(Unexpected::Unsigned(surge.into()), &expected.as_str()));
+    }
+    Ok(surge)
+}
+
+/// Variables by name. The names are read one by one, so that a problem is told at the name it is about.
+fn variables<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, String>, D::Error> {
+    #[derive(PartialEq, Eq, PartialOrd, Ord)]
+    struct Name(String);
+    impl<'de> Deserialize<'de> for Name {
+        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+            let name = String::deserialize(deserializer)?;
+            match why_not_a_variable(&name) {
+                None => Ok(Self(name)),
+                Some(why) => Err(de::Error::custom(why)),
+            }
+        }
+    }
+    struct Text(String);
+    impl<'de> Deserialize<'de> for Text {
+        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+            let text = String::deserialize(deserializer)?;
+            if text.contains('\0') {
+                return Err(de::Error::custom("a zero character cannot be part of a variable"));
+            }
+            Ok(Self(text))
+        }
+    }
+    let variables = BTreeMap::<Name, Text>::deserialize(deserializer)?;
+    Ok(variables.into_iter().map(|(name, text)| (name.0, text.0)).collect())
+}
+
+/// Why a user may not give a variable this name.
+fn why_not_a_variable(name: &str) -> Option<String> {
+    if name.is_empty() || name.contains(['=', '\0']) {
+        return Some("a variable needs a name, without `=`".to_owned());
+    }
+    let reserved =
+        name.starts_with("LINTEL_") || ["LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES"].contains(&name);
+    reserved.then(|| format!("`{name}` is for Lintel to set; choose another name"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spec(text: &str) -> Spec {
+        serde_json::from_str(text).unwrap()
+    }
+
+    fn refusal(text: &str) -> String {
+        serde_json::from_str::<Spec>(text).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn a_command_is_all_that_must_be_written() {
+        let spec = spec(r#"{ "command": "node dist/server.js" }"#);
+        assert_eq!(spec.command.words(), ["node", "dist/server.js"]);
+        assert_eq!(spec.instances, Instances::Auto);
+        assert_eq!((spec.ready.when, spec.ready.timeout), (ReadyWhen::Listening, Duration::from_secs(30)));
+        assert_eq!(spec.restart.backoff, Duration::from_millis(100));
+        assert_eq!(spec.restart.max_backoff, Duration::from_secs(30));
+        assert_eq!((spec.restart.max_memory, spec.restart.stall), (None, Some(Duration::from_secs(30))));
+        assert_eq!((spec.stop.signal, spec.stop.timeout), (Signal::Term, Duration::from_secs(30)));
+        assert_eq!(spec.rollout.surge, 1);
+        assert!(spec.preload && !spec.task && spec.logs.is_none() && spec.env.is_empty());
+        assert_eq!(spec.contradictions(), []);
+        assert!(refusal("{}").contains("missing field `command`"));
+    }
+
+    #[test]
+    fn everything_can_be_written() {
+        let spec = spec(
+            r#"{ "command": ["node", "a.js"], "directory": "/srv/app", "instances": 4, "env": { "A": "b" }, "user": "app",
+            "group": "www", "ready": { "when": "signal", "timeout": "5s" }, "restart": { "backoff": "1s",
+            "max_backoff": "1m", "max_memory": "500MiB", "stall": "off" }, "stop": { "signal": "SIGINT" }, "rollout": {
+            "surge": 2 }, "logs": { "directory": "/var/log/app", "rotate": { "keep": 3 } }, "preload": true, "task": true }"#,
+        );
+        assert_eq!(spec.instances, Instances::Count(4));
+        assert_eq!(spec.restart.max_memory, Some(Bytes::from_mib(500)));
+        assert_eq!(spec.restart.stall, None);
+        assert_eq!(spec.stop, StopSpec { signal: Signal::Int, ..StopSpec::default() });
+        let rotate = spec.logs.unwrap().rotate;
+        assert_eq!((rotate.size, rotate.keep), (Bytes::from_mib(50), 3));
+    }
+
+    #[test]
+    fn what_cannot_be_meant_is_refused() {
+        for (key, value, why) in [
+            ("instances", "0", "a whole number from 1 to 1024"),
+            ("instances", "1025", "a whole number from 1 to 1024"),
+            ("instances", "\"max\"", "`auto`, or a whole number"),
+            ("rollout", "{ \"surge\": 0 }", "a whole number from 1 to 1024"),
+            ("stop", "{ \"signal\": \"SIGUSR1\" }", "unknown variant `SIGUSR1`"),
+            ("ready", "{ \"when\": \"soon\" }", "unknown variant `soon`"),
+            ("env", "{ \"A=B\": \"\" }", "without `=`"),
+            ("env", "{ \"LINTEL_LISTEN\": \"\" }", "for Lintel to set"),
+            ("env", "{ \"A\": \"\\u0000\" }", "zero character"),
+            ("exec_mode", "\"cluster\"", "unknown field `exec_mode`"),
+        ] {
+            let error = refusal(&format!(r#"{{ "command": "node a.js", "{key}": {value} }}"#));
+            assert!(error.contains(why), "{key}: {error}");
+        }
+    }
+
+    #[test]
+    fn contradictions_name_their_key() {
+        for (rest, key) in [
+            (r#""ready": { "when": "signal" }, "preload": false"#, "ready.when"),
+            (r#""ready": { "when": "healthy" }, "task": true"#, "ready.when"),
+            (r#""restart": { "backoff": "1m" }"#, "restart.max_backoff"),
+            (r#""logs": { "directory": "/l", "rotate": { "size": "0B" } }"#, "logs.rotate.size"),
+        ] {
+            let found = spec(&format!(r#"{{ "command": "node a.js", {rest} }}"#)).contradictions();
+            assert_eq!(found.iter().map(|one| one.key).collect::<Vec<_>>(), [key]);
+        }
+    }
+
+    #[test]
+    fn auto_is_the_quota_rounded_up_within_the_cores() {
+        let cores = |count| NonZeroUsize::new(count).unwrap();
+        assert_eq!(Instances::Auto.count(None, cores(8)), 8);
+        assert_eq!(Instances::Auto.count(Some(1.5), cores(8)), 2);
+        assert_eq!(Instances::Auto.count(Some(0.2), cores(8)), 1);
+        assert_eq!(Instances::Auto.count(Some(64.0), cores(8)), 8);
+        assert_eq!(Instances::Auto.count(None, cores(100_000)), MOST_INSTANCES);
+        assert_eq!(Instances::Count(3).count(Some(1.0), cores(1)), 3);
+    }
+
+    #[test]
+    fn signals_are_named_as_they_are_written() {
+        for signal in [Signal::Term, Signal::Int, Signal::Quit, Signal::Hup, Signal::Usr2, Signal::Kill] {
+            assert_eq!(serde_json::to_value(signal).unwrap(), signal.name());
+        }
+    }
+}
