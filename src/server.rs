@@ -101,6 +101,10 @@ pub struct State {
     /// It is about to be stopped: WebSockets to it are told to come back, which leads them elsewhere.
     leaving: AtomicBool,
     left: Notify,
+    /// It is a process of Lintel's own, whose end is known here before any connection shows it.
+    is_worker: AtomicBool,
+    dead: AtomicBool,
+    died: Notify,
 }
 
 /// Milliseconds on the process clock, the one that all times in `State` are on; never 0.
@@ -165,6 +169,29 @@ impl State {
         self.draining.store(true, Ordering::Relaxed);
         self.leaving.store(true, Ordering::Relaxed);
         self.left.notify_waiters();
+    }
+
+    /// Marks it as a process whose end will be told.
+    pub fn watch_life(&self) {
+        self.is_worker.store(true, Ordering::Relaxed);
+    }
+
+    pub fn is_worker(&self) -> bool {
+        self.is_worker.load(Ordering::Relaxed)
+    }
+
+    /// Its process has ended. Connections that wait in its socket's queue would wait for the next one.
+    pub fn die(&self) {
+        self.dead.store(true, Ordering::Relaxed);
+        self.died.notify_waiters();
+    }
+
+    /// Waits until its process has ended.
+    pub async fn dead(&self) {
+        let notified = self.died.notified();
+        if !self.dead.load(Ordering::Relaxed) {
+            notified.await;
+        }
     }
 
     /// Waits until it is about to be stopped.

@@ -401,16 +401,19 @@ async fn a_hundred_at_once() {
 async fn four_are_forked_within_50_ms() {
     let kept = Kept::start();
     let mut fastest = Duration::MAX;
-    // The best of some: the machine has other things to do.
-    for round in 0..10 {
+    // The best of some: the machine has other things to do, such as the other tests.
+    for round in 0..100 {
         let since = Instant::now();
         let spawn = |index: u64| kept.keeper.spawn(script(round * 4 + index, "exit 0"));
         let spawned =
             within("four starts", async { tokio::join!(spawn(0), spawn(1), spawn(2), spawn(3)) }).await;
         fastest = fastest.min(since.elapsed());
         assert!(spawned.0.is_ok() && spawned.1.is_ok() && spawned.2.is_ok() && spawned.3.is_ok());
+        if fastest < Duration::from_millis(50) {
+            return;
+        }
     }
-    assert!(fastest < Duration::from_millis(50), "{fastest:?}");
+    panic!("the fastest took {fastest:?}");
 }
 
 #[tokio::test]
@@ -482,6 +485,7 @@ async fn a_user_and_a_group_are_changed_to_and_no_other_group_is_kept() {
     let mut stdout = pipe::Receiver::from_owned_fd(spawned.stdout).unwrap();
     let worker = numbers(&mut stdout, 1).await;
     rustix::process::kill_process(pid(keeper), Signal::KILL).unwrap();
+    assert_eq!(kept.report().await, Report::Lost);
     gone(&worker).await;
 }
 
@@ -501,11 +505,13 @@ async fn what_asks_the_keeper_to_end_does_not_end_it() {
 #[tokio::test]
 async fn a_lost_keeper_is_told_and_takes_its_workers_along() {
     let mut kept = Kept::start();
-    let spawned = kept.spawn(script(1, "trap '' TERM; while :; do sleep 1000; done")).await;
+    let spawned = kept.spawn(script(1, "trap '' TERM; sleep 1000 & echo $!; wait")).await;
     let keeper = parent_of(spawned.pid);
+    let mut stdout = pipe::Receiver::from_owned_fd(spawned.stdout).unwrap();
+    let child = numbers(&mut stdout, 1).await[0];
     rustix::process::kill_process(pid(keeper), Signal::KILL).unwrap();
     assert_eq!(kept.report().await, Report::Lost);
-    gone(&[keeper, i32::try_from(spawned.pid).unwrap()]).await;
+    gone(&[keeper, i32::try_from(spawned.pid).unwrap(), child]).await;
     let error = kept.keeper.spawn(script(2, "exit 0")).await.unwrap_err();
     assert!(matches!(error, SpawnError::Lost), "{error}");
     kept.keeper.signal(1, Signal::TERM, To::Group);

@@ -42,7 +42,7 @@ pub enum Report {
     /// A process ended, and the rest of its group was killed. One that ends at once may be reported before the caller of
     /// `spawn` has run on.
     Exited { run: u64, pid: u32, how: Exit },
-    /// The keeper is gone, and its workers with it. The last report.
+    /// The keeper is gone, and its workers with it, whose own ends are not told. The last report.
     Lost,
 }
 
@@ -86,6 +86,7 @@ impl Keeper {
             wishes: received_wishes,
             requests: VecDeque::new(),
             waiting: HashMap::new(),
+            running: HashMap::new(),
             reports,
         };
         runtime.spawn(async move {
@@ -163,6 +164,8 @@ struct Carrier {
     requests: VecDeque<Vec<u8>>,
     /// Those who wait for a process to be started, by run.
     waiting: HashMap<u64, Reply>,
+    /// The process groups of all that has not ended, by run.
+    running: HashMap<u64, u32>,
     reports: mpsc::UnboundedSender<Report>,
 }
 
@@ -170,6 +173,11 @@ impl Carrier {
     async fn run(mut self) {
         if let Err(lost) = self.carry().await {
             tracing::error!("lost the keeper of workers: {lost}");
+            // The kernel has killed the workers, but not what they had started. The number of a group is taken for as long
+            // as any of that is there.
+            for group in self.running.values().filter_map(|pid| Pid::from_raw(i32::try_from(*pid).ok()?)) {
+                let _ = rustix::process::kill_process_group(group, Signal::KILL);
+            }
             // Whoever waits for a start learns it as its sender is dropped.
             let _ = self.reports.send(Report::Lost);
         }
@@ -222,6 +230,7 @@ impl Carrier {
             Answer::Spawned { run, pid } => {
                 let [stdout, stderr] = <[OwnedFd; 2]>::try_from(descriptors)
                     .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "a process without its pipes"))?;
+                self.running.insert(run, pid);
                 let spawned = Ok(Spawned { pid, stdout, stderr });
                 let answered = self.waiting.remove(&run).map(|waiting| waiting.send(spawned));
                 if !matches!(answered, Some(Ok(()))) {
@@ -235,8 +244,11 @@ impl Carrier {
                     let _ = waiting.send(Err(SpawnError::Refused(reason)));
                 }
             }
-            // Nobody may want to know any more.
-            Answer::Exited { run, pid, how } => drop(self.reports.send(Report::Exited { run, pid, how })),
+            Answer::Exited { run, pid, how } => {
+                self.running.remove(&run);
+                // Nobody may want to know any more.
+                let _ = self.reports.send(Report::Exited { run, pid, how });
+            }
         }
         Ok(())
     }

@@ -42,6 +42,8 @@ const GRACE: Duration = Duration::from_millis(1500);
 const PATIENCE: Duration = Duration::from_millis(1900);
 /// How often an ending keeper looks for processes that it has no other news of.
 const LOOK: Duration = Duration::from_millis(20);
+/// How often a keeper at work does: whom workers leave behind, and who then ends, is reaped this much later at worst.
+const ROUND: Duration = Duration::from_secs(1);
 
 /// Serves Lintel, which is at standard input, until it is gone; then ends all workers.
 pub fn run() -> io::Result<()> {
@@ -62,6 +64,7 @@ pub fn run() -> io::Result<()> {
         workers: HashMap::new(),
         sockets: Sockets::default(),
         open_files,
+        children: Children::None,
         ending: None,
     };
     keeper.serve()?;
@@ -92,10 +95,8 @@ fn connection() -> io::Result<OwnedFd> {
 fn outlive_signals() -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
     let _inside = runtime.enter();
-    for kind in [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup(), SignalKind::child()]
-    {
-        // Once caught, a signal is caught for the life of the process; nobody needs to listen. That of a child that
-        // ended is caught to interrupt `poll`: children left behind by workers have no descriptor to poll.
+    for kind in [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup()] {
+        // Once caught, a signal is caught for the life of the process; nobody needs to listen.
         drop(signal(kind)?);
     }
     Ok(())
@@ -110,6 +111,8 @@ struct Process {
     workers: HashMap<u64, Worker>,
     sockets: Sockets,
     open_files: u64,
+    /// Whether there were any at the last look, those that workers left behind among them.
+    children: Children,
     ending: Option<Ending>,
 }
 
@@ -154,12 +157,12 @@ impl Process {
             for run in woken.ended {
                 self.bury(run);
             }
-            let children = self.reap();
+            self.children = self.reap();
             if woken.lintel {
                 self.read_requests();
             }
             self.send_answers();
-            if self.ending.is_some() && self.end(children) == Children::None {
+            if self.ending.as_ref().is_some_and(|ending| self.end(ending.since.elapsed()) == Children::None) {
                 return Ok(());
             }
         }
@@ -167,7 +170,12 @@ impl Process {
 
     /// Waits until something happens, or until it is time to look again.
     fn wait(&self) -> io::Result<Woken> {
-        let timeout = self.ending.as_ref().map(|_| Timespec::try_from(LOOK)).transpose().unwrap_or_default();
+        let pause = match (&self.ending, self.children) {
+            (Some(_), _) => Some(LOOK),
+            (None, Children::None) if self.workers.is_empty() => None,
+            (None, _) => Some(ROUND),
+        };
+        let timeout = pause.and_then(|pause| Timespec::try_from(pause).ok());
         let mut descriptors: Vec<PollFd<'_>> =
             self.workers.values().map(|worker| PollFd::new(&worker.ended, PollFlags::IN)).collect();
         if let Some(lintel) = &self.lintel {
@@ -177,7 +185,7 @@ impl Process {
             descriptors.push(PollFd::new(lintel, wanted));
         }
         match poll(&mut descriptors, timeout.as_ref()) {
-            // A child of a worker that has ended, or a signal that is for others.
+            // A signal that is outlived.
             Err(Errno::INTR) => return Ok(Woken::default()),
             outcome => outcome?,
         };
@@ -352,10 +360,9 @@ impl Process {
         self.ending = Some(Ending { since: Instant::now(), fault });
     }
 
-    /// Goes on with ending everything; no children are left once it is done.
-    fn end(&mut self, children: Children) -> Children {
-        let past = self.ending.as_ref().map_or(PATIENCE, |ending| ending.since.elapsed());
-        if children == Children::None || past >= PATIENCE {
+    /// Goes on with ending everything, this long after it began; no children are left once it is done.
+    fn end(&self, past: Duration) -> Children {
+        if self.children == Children::None || past >= PATIENCE {
             return Children::None;
         }
         if past >= GRACE {

@@ -1,6 +1,7 @@
 //! One try at one server: take or make a connection, send the request, await the head.
 
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -96,7 +97,20 @@ pub async fn run(
         upgrade: ask.upgrade.is_some(),
     };
     let response = &mut heads.response;
-    let outcome = poll_fn(|cx| exchange.poll(cx, client, &mut server, response)).await;
+    let state = &ask.lease.server().state;
+    let mut dead = pin!(state.is_worker().then(|| state.dead()));
+    let outcome = poll_fn(|cx| {
+        let polled = exchange.poll(cx, client, &mut server, response);
+        // What it had still said is read first.
+        if polled.is_pending()
+            && let Some(dead) = dead.as_mut().as_pin_mut()
+            && dead.poll(cx).is_ready()
+        {
+            return Poll::Ready(Err(worker_ended()));
+        }
+        polled
+    })
+    .await;
     // A shared connection that ends under its requests is its server's failure, however often it had served.
     let reused_alone = reused && !server.is_http2();
     let switched = outcome.map_err(|failed| Failed { reused: reused_alone, ..failed })?;
@@ -238,6 +252,11 @@ impl Awaiting<'_> {
         client.write_informational(response);
         Ok(())
     }
+}
+
+/// The connection may be one that no process will ever accept.
+fn worker_ended() -> Failed {
+    Failed::new(Failure::new(Fault::ServerReset, "the worker's process ended"), Kind::Reset)
 }
 
 /// A 101 counts only when both sides agree (RFC 9110 section 7.8).

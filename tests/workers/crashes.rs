@@ -85,7 +85,7 @@ async fn only_posts_that_a_killed_worker_had_begun_fail() {
 #[tokio::test]
 async fn a_worker_that_cannot_start_backs_off_until_it_is_repaired() {
     let site = Plan::new("instances: 2\nrestart: { backoff: 100ms, max_backoff: 800ms }").start(2).await;
-    let load = Load::start(site.lintel.http(), Rate::gets(Mode::New, 50));
+    let load = Load::start(site.lintel.http(), Rate::gets(Mode::New, 200));
     load.goes_on(10).await;
     fs::write(site.app.join("broken-1"), "").unwrap();
     kill(worker(&site, 1).await.pid());

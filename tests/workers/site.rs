@@ -97,7 +97,7 @@ impl Plan {
         let permit = SITES.acquire().await.expect("never closed");
         let mark = format!("site-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         let yaml = self.yaml(&mark);
-        let mut setup = Setup::new(yaml.as_str()).env("SITE_OF_LINTEL", &mark).env("RUST_LOG", "lintel=info,worker=info");
+        let mut setup = Setup::new(yaml.as_str()).env("SITE_OF_LINTEL", &mark);
         for (name, value) in &self.own_env {
             setup = setup.env(name, value);
         }

@@ -145,6 +145,9 @@ impl Crew {
     /// Gives a machine an event and does what it asks for; the lines of its log.
     pub fn step(&mut self, id: Id, event: Event) -> Vec<Entry> {
         let Some(worker) = self.workers.get_mut(&id) else { return Vec::new() };
+        if let (Event::Exited(_), Some(server)) = (event, &worker.server) {
+            server.state.die();
+        }
         let actions = worker.machine.step(event, Instant::now(), fastrand::u64(..));
         let mut entries = Vec::new();
         for action in actions {
@@ -242,6 +245,7 @@ impl Crew {
         };
         let spec = server::Spec { address, weight: 1, backup: false };
         let server = make_server(&self.metrics, &self.pool.name, identity.into(), endpoint, &spec);
+        server.state.watch_life();
         worker.server = Some(server);
     }
 
