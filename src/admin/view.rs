@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use crate::control::workers::Workers;
 use crate::observe::metrics::{BOUNDS_US, Histogram};
+use crate::pool::Pool;
 use crate::server::{Health, Server, process_ms};
 use crate::snapshot::Snapshot;
 
@@ -17,7 +18,7 @@ pub fn status(snapshot: &Snapshot, workers: &Workers) -> Value {
         json!({
             "name": &*pool.name,
             "waiting": pool.waiting(),
-            "servers": servers.servers().iter().map(|server| self::server(server)).collect::<Vec<_>>(),
+            "servers": servers.servers().iter().map(|server| self::server(server, pool)).collect::<Vec<_>>(),
             "app": workers.view(&pool.name),
         })
     });
@@ -32,13 +33,15 @@ pub fn status(snapshot: &Snapshot, workers: &Workers) -> Value {
     })
 }
 
-fn server(server: &Server) -> Value {
+fn server(server: &Server, pool: &Pool) -> Value {
     let reading = server.state.reading(process_ms(Instant::now()));
     let state = match server.state.health() {
         _ if reading.draining => "draining",
         _ if reading.ejected => "ejected",
         Health::Up => "up",
         Health::Down => "down",
+        // Nobody asks it, so nothing speaks against it.
+        Health::Unknown if pool.spec.health_check.is_none() => "up",
         Health::Unknown => "unknown",
     };
     json!({
