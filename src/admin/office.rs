@@ -21,7 +21,7 @@ use crate::snapshot::Live;
 const JSON: &str = "application/json";
 
 /// A header without which nothing is changed: web pages of other origins cannot send it unasked.
-const CONTROL_HEADER: &str = "lintel-control";
+pub const CONTROL_HEADER: &str = "lintel-control";
 
 /// Lines that wait for whoever follows them.
 const WAITING: usize = 256;

@@ -94,7 +94,10 @@ pub fn run(loaded: Loaded) -> anyhow::Result<()> {
         process.cut();
         engines.cut();
         let _ = tokio::time::timeout(LAST_RECORDS, engines.ended()).await;
-        workers.stop().await;
+        tokio::select! {
+            () = workers.stop() => {}
+            () = signals.until_end(access_log.as_deref()) => tracing::warn!("workers are cut off by a second signal"),
+        }
         drop(tasks);
         anyhow::Ok(())
     });

@@ -8,11 +8,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, bail};
 use serde_json::Value;
 
+use crate::admin::office::CONTROL_HEADER;
 use crate::control::directories;
 use crate::net::Address;
-
-/// A header without which nothing is changed: web pages of other origins cannot send it unasked.
-pub const CONTROL_HEADER: &str = "Lintel-Control";
 
 /// An answer whose body is still to be read.
 pub struct Answer {
@@ -30,8 +28,9 @@ pub fn ask(config: &Path, method: &str, target: &str) -> anyhow::Result<Answer> 
     let mut stream = connect(&place).with_context(|| {
         format!("no Lintel answers at {place}; is `lintel run -c {}` up?", config.display())
     })?;
+    // Of HTTP/1.0, so that the answer is all that comes until the end, without chunks.
     let request = format!(
-        "{method} {target} HTTP/1.1\r\nHost: localhost\r\n{CONTROL_HEADER}: 1\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+        "{method} {target} HTTP/1.0\r\nHost: localhost\r\n{CONTROL_HEADER}: 1\r\nContent-Length: 0\r\n\r\n"
     );
     stream.write_all(request.as_bytes())?;
     read_head(BufReader::new(stream))
@@ -66,46 +65,13 @@ fn read_head(mut stream: BufReader<Box<dyn Stream>>) -> anyhow::Result<Answer> {
     let Some(status) = status else {
         bail!("the control interface answered with something that is not HTTP")
     };
-    let mut chunked = false;
     loop {
         let mut field = String::new();
         if stream.read_line(&mut field)? == 0 || field == "\r\n" {
             break;
         }
-        chunked |= field.to_ascii_lowercase().starts_with("transfer-encoding: chunked");
     }
-    let body: Box<dyn BufRead> =
-        if chunked { Box::new(BufReader::new(Chunks { stream, left: 0 })) } else { Box::new(stream) };
-    Ok(Answer { status, body })
-}
-
-/// A body in chunks, whose pieces come when they come.
-struct Chunks<R> {
-    stream: R,
-    left: usize,
-}
-
-impl<R: BufRead> Read for Chunks<R> {
-    fn read(&mut self, into: &mut [u8]) -> std::io::Result<usize> {
-        if self.left == 0 {
-            let mut size = String::new();
-            // The end of the chunk before, if there was one.
-            while size.trim().is_empty() {
-                size.clear();
-                if self.stream.read_line(&mut size)? == 0 {
-                    return Ok(0);
-                }
-            }
-            self.left = usize::from_str_radix(size.trim(), 16).map_err(std::io::Error::other)?;
-            if self.left == 0 {
-                return Ok(0);
-            }
-        }
-        let most = into.len().min(self.left);
-        let count = self.stream.read(&mut into[..most])?;
-        self.left -= count;
-        Ok(count)
-    }
+    Ok(Answer { status, body: Box::new(stream) })
 }
 
 impl Answer {
@@ -125,18 +91,5 @@ impl Answer {
     /// The body line by line, while it comes.
     pub fn lines(self) -> impl Iterator<Item = std::io::Result<String>> {
         self.body.lines()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn chunks_are_joined_whatever_they_cut() {
-        let mut chunks = Chunks { stream: &b"5\r\nhello\r\n1\r\n\n\r\n3\r\nyou\r\n0\r\n\r\n"[..], left: 0 };
-        let mut text = String::new();
-        chunks.read_to_string(&mut text).unwrap();
-        assert_eq!(text, "hello\nyou");
     }
 }

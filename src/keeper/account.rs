@@ -15,6 +15,11 @@ pub(super) struct Account {
     pub gid: u32,
 }
 
+/// The number of a user, as /etc/passwd has it; `None` for one that it does not have.
+pub fn user_id(name: &str) -> Option<u32> {
+    resolve(Some(name), None).ok().flatten().map(|account| account.uid)
+}
+
 /// The numbers of these names. None if none is named: then nothing changes.
 pub(super) fn resolve(user: Option<&str>, group: Option<&str>) -> Result<Option<Account>, String> {
     if user.is_none() && group.is_none() {

@@ -11,6 +11,7 @@ mod protocol;
 mod setup;
 mod socket;
 
+pub use account::user_id;
 pub use client::{Keeper, Report, SpawnError, Spawned};
 pub use process::run;
 pub use protocol::{Exit, Order, To};

@@ -124,6 +124,12 @@ impl App {
                 tracing::error!(pool = &*self.crew.pool.name, "a worker cannot be started: {why}");
                 (run, Event::SpawnFailed)
             }
+            News::Listens { run } => {
+                if let Some(id) = self.crew.of_run(run) {
+                    self.listening(id);
+                }
+                return;
+            }
             News::KeeperLost => return self.all_lost(),
             News::Exited { run, how: keeper::Exit::Code(code) } => (run, Event::Exited(Exit::Code(code))),
             News::Exited { run, how: keeper::Exit::Signal(number) } => {
@@ -213,7 +219,6 @@ impl App {
         if now.saturating_duration_since(self.measured) >= MEASURE {
             self.measured = now;
             self.crew.workers.values_mut().for_each(process::measure);
-            self.knock();
         }
     }
 
@@ -224,27 +229,6 @@ impl App {
         let was_quiet = std::mem::replace(&mut worker.quiet, is_quiet);
         if is_quiet && was_quiet {
             self.step(id, Event::Drained);
-        }
-    }
-
-    /// A program without the preload does not say that it listens: it is tried.
-    fn knock(&mut self) {
-        let silent = |worker: &super::crew::Worker| {
-            worker.machine.state() == State::Starting && matches!(worker.place, super::launch::Place::Port(_))
-        };
-        let knocked: Vec<Id> =
-            self.crew.workers.iter().filter(|(_, worker)| silent(worker)).map(|(id, _)| *id).collect();
-        for id in knocked {
-            let port = self.crew.workers.get(&id).map(|worker| worker.place.clone());
-            if let Some(super::launch::Place::Port(port)) = port
-                && std::net::TcpStream::connect_timeout(
-                    &std::net::SocketAddr::from(([127, 0, 0, 1], port)),
-                    Duration::from_millis(50),
-                )
-                .is_ok()
-            {
-                self.listening(id);
-            }
         }
     }
 

@@ -1,12 +1,14 @@
 //! The workers of one app: their machines, and what these ask for.
 
 use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
+use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 
 use super::Checked;
@@ -24,6 +26,9 @@ use crate::worker::machine::{Action, Entry, Event, Exit, Machine, Rules, Standin
 use crate::worker::rollout::Id;
 use crate::worker::spec::Signal;
 
+/// How often a port is tried.
+const BETWEEN_KNOCKS: Duration = Duration::from_millis(50);
+
 /// What happens to workers, from wherever.
 #[derive(Debug)]
 pub enum News {
@@ -38,6 +43,10 @@ pub enum News {
     Exited {
         run: u64,
         how: keeper::Exit,
+    },
+    /// Somebody answers at the port that it was told.
+    Listens {
+        run: u64,
     },
     /// Every process ended with the keeper; there is another one.
     KeeperLost,
@@ -217,6 +226,7 @@ impl Crew {
         (worker.cpu, worker.cpu_share) = (None, None);
         self.desk.expect(run, self.said.clone());
         let order = self.launcher.order(id, run, &worker.place);
+        let (port, patience) = (worker.place.port(), self.rules.ready_timeout);
         let (keeper, news, output) =
             (self.keeper.lock().clone(), self.news.clone(), Arc::clone(&self.output));
         tokio::spawn(async move {
@@ -226,6 +236,9 @@ impl Crew {
                     let read = |source: Source, end: OwnedFd| output.read(id.slot.into(), run, source, end);
                     read(Source::Stdout, spawned.stdout);
                     read(Source::Stderr, spawned.stderr);
+                    if let Some(port) = port {
+                        tokio::spawn(knock(port, run, patience, news.clone()));
+                    }
                     News::Spawned { run, pid: spawned.pid }
                 }
                 Err(error) => News::SpawnFailed { run, why: error.to_string() },
@@ -311,6 +324,18 @@ impl Crew {
             tracing::Level::WARN => tracing::warn!(pool, worker = slot, "{text}"),
             _ => tracing::info!(pool, worker = slot, "{text}"),
         }
+    }
+}
+
+/// A program without the preload does not say that it listens: its port is tried until somebody answers.
+async fn knock(port: u16, run: u64, patience: Duration, news: mpsc::UnboundedSender<News>) {
+    let knocking = async {
+        while TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.is_err() {
+            tokio::time::sleep(BETWEEN_KNOCKS).await;
+        }
+    };
+    if tokio::time::timeout(patience, knocking).await.is_ok() {
+        let _ = news.send(News::Listens { run });
     }
 }
 

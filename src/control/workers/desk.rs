@@ -100,15 +100,17 @@ struct Rooms {
 }
 
 impl Desk {
-    /// Listens at `path`; a socket that a process before left there is taken away.
-    pub fn open(path: &Path) -> io::Result<Self> {
+    /// Listens at `path` to processes of Lintel's own user and of `users`. A socket that a process before left there is
+    /// taken away.
+    pub fn open(path: &Path, mut users: Vec<u32>) -> io::Result<Self> {
         match std::fs::remove_file(path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
         let listener = UnixListener::bind(path)?;
+        users.push(rustix::process::geteuid().as_raw());
         let rooms = Arc::new(Mutex::new(Rooms::default()));
-        let serving = tokio::spawn(serve(listener, Arc::clone(&rooms)));
+        let serving = tokio::spawn(serve(listener, users, Arc::clone(&rooms)));
         Ok(Self { path: path.to_path_buf(), rooms, serving })
     }
 
@@ -146,12 +148,13 @@ impl Drop for Desk {
     }
 }
 
-async fn serve(listener: UnixListener, rooms: Arc<Mutex<Rooms>>) {
+async fn serve(listener: UnixListener, users: Vec<u32>, rooms: Arc<Mutex<Rooms>>) {
     let mut connections = JoinSet::new();
     loop {
         while connections.try_join_next().is_some() {}
         match listener.accept().await {
-            Ok((stream, _)) if connections.len() < CONNECTIONS => {
+            // Others could say of a worker what is not so.
+            Ok((stream, _)) if connections.len() < CONNECTIONS && is_of(&stream, &users) => {
                 connections.spawn(converse(stream, Arc::clone(&rooms)));
             }
             Ok(_) => {}
@@ -161,6 +164,10 @@ async fn serve(listener: UnixListener, rooms: Arc<Mutex<Rooms>>) {
             }
         }
     }
+}
+
+fn is_of(stream: &UnixStream, users: &[u32]) -> bool {
+    stream.peer_cred().is_ok_and(|peer| users.contains(&peer.uid()))
 }
 
 /// One process of a worker.
@@ -236,7 +243,7 @@ mod tests {
     #[tokio::test]
     async fn a_worker_is_heard_and_told() {
         let folder = tempfile::tempdir().unwrap();
-        let desk = Desk::open(&folder.path().join("workers.sock")).unwrap();
+        let desk = Desk::open(&folder.path().join("workers.sock"), Vec::new()).unwrap();
         let (sender, mut said) = mpsc::unbounded_channel();
         desk.expect(7, sender);
         let mut worker = connect(
@@ -258,7 +265,7 @@ mod tests {
     #[tokio::test]
     async fn strangers_and_nonsense_are_cut_off() {
         let folder = tempfile::tempdir().unwrap();
-        let desk = Desk::open(&folder.path().join("workers.sock")).unwrap();
+        let desk = Desk::open(&folder.path().join("workers.sock"), Vec::new()).unwrap();
         let (sender, mut said) = mpsc::unbounded_channel();
         desk.expect(7, sender);
         for hello in [

@@ -1,5 +1,6 @@
 //! What a worker is started with: its command, its environment, and where it listens.
 
+use std::borrow::Cow;
 use std::ffi::OsStr;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -33,6 +34,9 @@ const NODE_PROGRAMS: [&str; 16] = [
     "astro",
 ];
 
+/// Bytes of a pool's name in the name of a socket.
+const LONGEST_NAME: usize = 32;
+
 /// How long before SIGKILL a worker ends with what it could not finish.
 const GIVE_UP: Duration = Duration::from_millis(500);
 
@@ -63,6 +67,14 @@ pub enum Place {
 }
 
 impl Place {
+    /// The port that it is told.
+    pub fn port(&self) -> Option<u16> {
+        match self {
+            Self::Port(port) => Some(*port),
+            Self::Socket(_) | Self::Nowhere => None,
+        }
+    }
+
     pub fn endpoint(&self) -> Option<Endpoint> {
         match self {
             Self::Socket(path) => Some(Endpoint::Unix(path.clone())),
@@ -154,9 +166,12 @@ fn quoted(path: &str) -> String {
     if path.contains(' ') { format!("\"{}\"", path.replace('"', "\\\"")) } else { path.to_owned() }
 }
 
-/// The start of a pool's name: a socket's path has room for about a hundred bytes.
-fn short(pool: &str) -> &str {
-    pool.get(..32).unwrap_or(pool)
+/// A pool's name, or what tells a long one from all others: a socket's path has room for about a hundred bytes.
+fn short(pool: &str) -> Cow<'_, str> {
+    if pool.len() <= LONGEST_NAME {
+        return Cow::Borrowed(pool);
+    }
+    Cow::Owned(format!("{:016x}", xxhash_rust::xxh64::xxh64(pool.as_bytes(), 0)))
 }
 
 fn runs_node(words: &[String]) -> bool {
@@ -207,6 +222,14 @@ mod tests {
         assert_eq!((value(&order, "NODE_APP_INSTANCE"), value(&order, "A")), (Some("2"), Some("b")));
         assert_eq!(value(&order, "CARGO_MANIFEST_DIR"), None, "nothing else is inherited");
         assert_eq!(order.directory, Path::new("/srv"));
+    }
+
+    #[test]
+    fn pools_with_long_names_have_sockets_of_their_own() {
+        let (one, two) = (format!("{}1", "x".repeat(60)), format!("{}2", "x".repeat(60)));
+        assert_ne!(short(&one), short(&two));
+        assert!(short(&one).len() <= LONGEST_NAME);
+        assert_eq!(short("api"), "api");
     }
 
     #[test]

@@ -31,7 +31,7 @@ use tokio::sync::{mpsc, oneshot};
 
 pub use output::{Line, Output, Source};
 
-use crate::keeper::{Keeper, Report};
+use crate::keeper::{self, Keeper, Report};
 use crate::observe::metrics::Metrics;
 use crate::server::Server;
 use crate::snapshot::{PoolPlan, Snapshot};
@@ -105,7 +105,7 @@ impl Workers {
         std::fs::create_dir_all(&folder)?;
         let preload = folder.join("preload.cjs");
         std::fs::write(&preload, PRELOAD)?;
-        let desk = Arc::new(Desk::open(&folder.join("control.sock"))?);
+        let desk = Arc::new(Desk::open(&folder.join("control.sock"), users(&plans))?);
         if plans.iter().any(|plan| plan.pool.spec.app.as_ref().is_some_and(|app| app.user.is_some())) {
             open_to_others(places.run_directory, &folder, desk.path())?;
         }
@@ -259,6 +259,12 @@ impl Relay {
             let _ = newsroom.send(news());
         }
     }
+}
+
+/// Who workers run as, besides Lintel's own user. One that does not exist shows when its worker is to be started.
+fn users(plans: &[&Arc<PoolPlan>]) -> Vec<u32> {
+    let names = plans.iter().filter_map(|plan| plan.pool.spec.app.as_ref()?.user.as_deref());
+    names.filter_map(keeper::user_id).collect()
 }
 
 /// Lets workers of other users reach what is theirs: the preload, and the socket on which they report.

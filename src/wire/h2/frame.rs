@@ -176,7 +176,6 @@ pub struct Settings {
     pub max_concurrent_streams: u32,
     pub initial_window: u32,
     pub max_frame_size: u32,
-    pub max_header_list: u32,
     /// Extended CONNECT is understood.
     pub connect_protocol: bool,
 }
@@ -188,7 +187,6 @@ impl Default for Settings {
             max_concurrent_streams: u32::MAX,
             initial_window: DEFAULT_WINDOW as u32,
             max_frame_size: MAX_PAYLOAD as u32,
-            max_header_list: u32::MAX,
             connect_protocol: false,
         }
     }
@@ -223,7 +221,6 @@ impl Settings {
                     return Err((ErrorCode::Protocol, "MAX_FRAME_SIZE is not between 2^14 and 2^24-1"));
                 }
                 Self::MAX_FRAME_SIZE => self.max_frame_size = value,
-                Self::MAX_HEADER_LIST_SIZE => self.max_header_list = value,
                 Self::ENABLE_CONNECT_PROTOCOL if value > 1 || (value == 0 && self.connect_protocol) => {
                     return Err((
                         ErrorCode::Protocol,

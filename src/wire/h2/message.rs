@@ -16,6 +16,9 @@ use Wrong::{Connection, Stream};
 /// CONTINUATION frames of one header block.
 const MOST_CONTINUATIONS: u32 = 64;
 
+/// Heads of one response that may wait to be taken.
+const MOST_HEADS: usize = 64;
+
 /// A header block may be this many times as long as the limit of a head, so that too long a head can still be answered.
 const BLOCK_FACTOR: usize = 4;
 
@@ -230,6 +233,9 @@ impl Session {
             Err(ParseHeadError::Malformed(detail)) => return Err(Stream(block.stream, E::Protocol, detail)),
             Err(_) => return Err(Stream(block.stream, E::Protocol, "the response's head is too large")),
         };
+        if state.heads.len() >= MOST_HEADS {
+            return Err(Stream(block.stream, E::EnhanceYourCalm, "informational heads without end"));
+        }
         if head.status >= 200 {
             state.has_head = true;
             state.received = block.rest == Rest::Nothing;

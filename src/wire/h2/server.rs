@@ -44,7 +44,7 @@ impl ServerSession {
                 let request =
                     framing.unwrap_or(RequestFraming { keep_alive: true, ..RequestFraming::default() });
                 let method = head.method();
-                let stream = Box::new(ServerStream { stream, request, method, is_tunnel: false });
+                let stream = Box::new(ServerStream { stream, request, method });
                 Asked::Request { stream, head, refused }
             }
         })
@@ -114,7 +114,6 @@ pub struct ServerStream {
     /// The request being served, for the rules of its response.
     pub request: RequestFraming,
     method: Method,
-    is_tunnel: bool,
 }
 
 impl ServerStream {
@@ -158,7 +157,6 @@ impl ServerStream {
     /// Agrees to the tunnel that an extended CONNECT asked for (RFC 8441 section 5).
     pub fn write_switch(&mut self, head: &Head) {
         self.write_informational(head);
-        self.is_tunnel = true;
     }
 
     /// An error that no answer can follow.
