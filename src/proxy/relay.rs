@@ -10,7 +10,7 @@ use smallvec::SmallVec;
 
 use super::Next;
 use super::attempt::{self, Answered, Ask, Failed, Kind};
-use super::call::{self, WebBody};
+use super::call::{self, Call, WebBody};
 use super::engine::{Engine, Heads};
 use super::exchange::Exchange;
 use super::fault::Failure;
@@ -219,15 +219,22 @@ fn allowed_upgrade(head: &Head, allowed: &[String]) -> Option<Vec<u8>> {
     head.all(Known::Upgrade).flat_map(list).find(asked).map(<[u8]>::to_vec)
 }
 
-/// A stream of messages may be silent for as long as a tunnel.
+/// A stream of messages may be silent for as long as a tunnel: a client that only says it sends one, to servers that
+/// cannot speak gRPC, may not.
+fn is_stream_of_messages(exchange: &Exchange<'_>, plan: &PoolPlan) -> bool {
+    exchange.call.is_some() && plan.http2.is_some()
+}
+
 fn new_upload(exchange: &Exchange<'_>, plan: &PoolPlan, request: &Request<'_>) -> Upload {
     if request.upgrade.is_some() {
         return Upload::empty(plan.body_idle);
     }
-    match &exchange.call {
-        Some(call) => Upload::new(plan.tunnel_idle, plan.tunnel_idle).decoded(call.upload()),
-        None => Upload::new(exchange.peer.listener.timeouts.body_idle, plan.body_idle),
-    }
+    let upload = if is_stream_of_messages(exchange, plan) {
+        Upload::new(plan.tunnel_idle, plan.tunnel_idle)
+    } else {
+        Upload::new(exchange.peer.listener.timeouts.body_idle, plan.body_idle)
+    };
+    upload.decoded(exchange.call.as_ref().and_then(Call::upload))
 }
 
 /// Makes the head that every server gets.
@@ -387,7 +394,11 @@ fn pace(exchange: &Exchange<'_>, plan: &PoolPlan, response: &Head) -> Pace {
     let is_events =
         content_type.get(..17).is_some_and(|kind| kind.eq_ignore_ascii_case(b"text/event-stream"));
     Pace {
-        server_idle: if is_events || exchange.call.is_some() { plan.tunnel_idle } else { plan.body_idle },
+        server_idle: if is_events || is_stream_of_messages(exchange, plan) {
+            plan.tunnel_idle
+        } else {
+            plan.body_idle
+        },
         client_idle: exchange.peer.listener.timeouts.write_idle,
     }
 }

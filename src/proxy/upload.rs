@@ -74,9 +74,9 @@ impl Upload {
         Self { is_empty: true, state: State::Flushing, ..Self::new(server_idle, server_idle) }
     }
 
-    /// Keeps what is sent, so that it can be sent a second time.
+    /// Keeps what is sent, so that it can be sent a second time; not what is decoded on its way.
     pub fn kept(mut self) -> Self {
-        self.replay = Some(Vec::new());
+        self.replay = self.text.is_none().then(Vec::new);
         self
     }
 
@@ -256,5 +256,23 @@ pub fn explain(error: ReadBodyError) -> Failure {
         ReadBodyError::Malformed(_) => Failure::new(Fault::BadRequest, error),
         ReadBodyError::TooLarge => Failure::new(Fault::BodyTooLarge, error),
         ReadBodyError::Io(_) | ReadBodyError::Truncated => Failure::new(Fault::ClientGone, error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_decoded_is_never_taken_for_something_that_can_be_sent_again() {
+        let idle = Duration::from_secs(1);
+        let text = || Some(Box::<TextBody>::default());
+        for upload in
+            [Upload::new(idle, idle).decoded(text()).kept(), Upload::new(idle, idle).kept().decoded(text())]
+        {
+            assert!(upload.is_replayable(), "nothing was sent yet");
+            assert!(!Upload { received: 1, ..upload }.is_replayable());
+        }
+        assert!(Upload { received: 1, ..Upload::new(idle, idle).kept() }.is_replayable());
     }
 }

@@ -18,6 +18,8 @@ use crate::worker::rollout::{self, Id, Outcome, Reason, Rollout, Status};
 
 /// How often it is looked whether a draining worker is done and a new one is healthy.
 const LOOK: Duration = Duration::from_millis(20);
+/// How old shown loads may be; states are always shown as they are.
+const SHOW: Duration = Duration::from_millis(50);
 /// How often processes are measured.
 const MEASURE: Duration = Duration::from_secs(1);
 /// For the last lines of a process to be read after its end.
@@ -58,6 +60,8 @@ pub struct App {
     waiting: VecDeque<Order>,
     stopping: Option<oneshot::Sender<()>>,
     measured: Instant,
+    /// What is shown is no longer so.
+    is_stale: bool,
 }
 
 /// What an app listens to.
@@ -80,6 +84,7 @@ impl App {
             waiting: VecDeque::new(),
             stopping: None,
             measured: Instant::now(),
+            is_stale: true,
         }
     }
 
@@ -88,8 +93,14 @@ impl App {
         for id in Rollout::wanted(self.count, self.generation) {
             self.crew.start(id, Standing::Proven);
         }
+        let mut shown = None;
         loop {
-            self.show();
+            // Workers report often, and are looked at seldom.
+            if self.is_stale || shown.is_none_or(|at: Instant| at.elapsed() >= SHOW) {
+                self.show();
+                self.is_stale = false;
+                shown = Some(Instant::now());
+            }
             if self.stopping.is_some() && self.crew.workers.is_empty() {
                 self.stopping.take().map(|done| done.send(()));
                 return;
@@ -176,6 +187,7 @@ impl App {
         // Its checks can begin; it gets requests once it is ready.
         if self.crew.rules.ripe == Ripe::Healthy {
             self.crew.make_server(id);
+            self.crew.publish();
         }
         self.step(id, Event::Listening);
     }
@@ -183,6 +195,7 @@ impl App {
     /// Moves a machine, and tells the rollout what became of it.
     fn step(&mut self, id: Id, event: Event) {
         let entries = self.crew.step(id, event);
+        self.is_stale |= !entries.is_empty();
         for entry in &entries {
             if matches!(entry, Entry::MemoryExceeded { .. }) {
                 self.bloated.insert(id);
@@ -233,7 +246,14 @@ impl App {
     }
 
     fn take_orders(&mut self) {
-        while self.running.is_none()
+        // The end does not wait for anything.
+        if let Some(place) = self.waiting.iter().position(|order| matches!(order, Order::Stop(_)))
+            && let Some(Order::Stop(done)) = self.waiting.remove(place)
+        {
+            self.stop(done);
+        }
+        while self.stopping.is_none()
+            && self.running.is_none()
             && let Some(order) = self.waiting.pop_front()
         {
             match order {
@@ -256,11 +276,6 @@ impl App {
         if self.running.is_none() && self.stopping.is_none() && !self.bloated.is_empty() {
             self.replace_bloated();
         }
-        if let Some(Order::Stop(_)) = self.waiting.front()
-            && let Some(Order::Stop(done)) = self.waiting.pop_front()
-        {
-            self.stop(done);
-        }
     }
 
     fn replace_bloated(&mut self) {
@@ -274,9 +289,8 @@ impl App {
 
     fn stop(&mut self, done: oneshot::Sender<()>) {
         self.stopping = Some(done);
-        if let Some(Running { waiter: Some(waiter), .. }) = self.running.take() {
-            let _ = waiter.send(Err(OrderError::Ending));
-        }
+        // Whoever still waits for an order hears of the end as this task is over.
+        self.running = None;
         let ids: Vec<Id> = self.crew.workers.keys().copied().collect();
         for id in ids {
             self.step(id, Event::StopWanted);
@@ -294,6 +308,7 @@ impl App {
         let replaced = wanted.iter().filter(|id| !current.contains_key(id)).count();
         let count = u16::try_from(wanted.len()).unwrap_or(u16::MAX);
         tracing::info!(pool = &*self.crew.pool.name, new = replaced, workers = count, "a rollout begins");
+        self.is_stale = true;
         let (rollout, actions) = Rollout::begin(&current, wanted, self.surge);
         self.running =
             Some(Running { rollout, wanted: count, replaced, since: Instant::now(), failed_run: 0, waiter });
@@ -332,11 +347,13 @@ impl App {
 
     fn conclude(&mut self, outcome: &Outcome) {
         let Some(running) = self.running.take() else { return };
+        self.is_stale = true;
         let seconds = (running.since.elapsed().as_millis() as f64) / 1000.0;
         let pool = &*self.crew.pool.name;
         match outcome {
             Outcome::Complete => {
                 self.count = running.wanted;
+                self.show();
                 tracing::info!(pool, seconds, "the rollout is complete");
                 let report =
                     json!({ "replaced": running.replaced, "instances": self.count, "seconds": seconds });

@@ -159,6 +159,8 @@ impl Crew {
         }
         let actions = worker.machine.step(event, Instant::now(), fastrand::u64(..));
         let mut entries = Vec::new();
+        // A report of load mostly changes nothing.
+        let changes = !actions.is_empty();
         for action in actions {
             if let Action::Log(entry) = action {
                 self.log(id, &entry);
@@ -167,7 +169,9 @@ impl Crew {
                 self.act(id, action);
             }
         }
-        self.publish();
+        if changes {
+            self.publish();
+        }
         entries
     }
 
@@ -263,7 +267,7 @@ impl Crew {
     }
 
     /// Lets the pool have the servers that can be asked now.
-    fn publish(&self) {
+    pub fn publish(&self) {
         let is_there = |worker: &&Worker| {
             matches!(worker.machine.state(), State::Starting | State::Ready | State::Draining)
         };
