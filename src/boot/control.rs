@@ -87,7 +87,7 @@ impl Drop for Tasks {
 }
 
 fn check_plan(plan: &Arc<PoolPlan>) -> Option<Arc<prober::Plan>> {
-    let spec = plan.pool.spec.health_check.clone()?;
+    let spec = plan.pool.spec.health_check.clone().filter(|_| plan.pool.spec.workers_of.is_none())?;
     let timeout = spec.timeout.std();
     let scheme = if plan.tls.is_some() { "https" } else { "http" };
     let wire = if plan.http2.is_some() { Wire::Http2 { scheme } } else { Wire::Http1 };

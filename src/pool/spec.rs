@@ -21,6 +21,10 @@ pub struct Spec {
     /// A program that Lintel runs; each of its workers is a server of this pool. In place of `servers`.
     #[serde(default)]
     pub app: Option<worker::Spec>,
+    /// The pool whose `app` has the workers that are the servers of this pool too, balanced in its own way; their health
+    /// check is that of their own pool. In place of `servers`.
+    #[serde(default)]
+    pub workers_of: Option<String>,
     /// Protocol spoken to the servers.
     #[serde(default)]
     pub protocol: Protocol,

@@ -110,7 +110,17 @@ impl Builder<'_> {
     }
 
     fn pools(&mut self, file: &File) -> BTreeMap<String, Arc<PoolPlan>> {
-        let plans = file.pools.iter().filter_map(|(name, spec)| Some((name.clone(), self.pool(name, spec)?)));
+        let plans = file.pools.iter().filter_map(|(name, spec)| {
+            let plan = match spec.workers_of.as_ref().and_then(|other| file.pools.get(other)) {
+                // Its servers are judged by the checks of their own pool.
+                Some(owner) => {
+                    let health_check = owner.health_check.clone();
+                    self.pool(name, &pool::Spec { health_check, ..spec.clone() })
+                }
+                None => self.pool(name, spec),
+            };
+            Some((name.clone(), plan?))
+        });
         plans.collect()
     }
 

@@ -12,4 +12,5 @@ mod ending;
 mod output;
 mod programs;
 mod rollout;
+mod shared;
 mod start;

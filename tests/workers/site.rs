@@ -24,6 +24,7 @@ static SITES: Semaphore = Semaphore::const_new(3);
 pub struct Plan {
     app: String,
     pool: String,
+    further_pool: String,
     routes: String,
     command: String,
     own_env: Vec<(String, String)>,
@@ -35,6 +36,7 @@ impl Plan {
         Self {
             app: app.to_owned(),
             pool: String::new(),
+            further_pool: String::new(),
             routes: "[{ name: all, to: app }]".to_owned(),
             command: "node server.js".to_owned(),
             own_env: Vec::new(),
@@ -49,6 +51,12 @@ impl Plan {
     /// Further lines of the pool.
     pub fn pool(mut self, lines: &str) -> Self {
         self.pool = lines.to_owned();
+        self
+    }
+
+    /// A line of `pools`.
+    pub fn further_pool(mut self, line: &str) -> Self {
+        self.further_pool = line.to_owned();
         self
     }
 
@@ -78,11 +86,12 @@ impl Plan {
             app += "directory: ./app\n";
         }
         format!(
-            "listeners: {{ http: {{ address: \"127.0.0.1:0\" }} }}\npools:\n  app:\n    app:\n      command: {}\n{}      env:\n{}{}routes: {}\n",
+            "listeners: {{ http: {{ address: \"127.0.0.1:0\" }} }}\npools:\n  app:\n    app:\n      command: {}\n{}      env:\n{}{}{}routes: {}\n",
             self.command,
             indented(&app, 6),
             indented(&env, 8),
             indented(&self.pool, 4),
+            indented(&self.further_pool, 2),
             self.routes
         )
     }

@@ -34,7 +34,8 @@ pub fn check(checker: &mut Checker<'_>) {
         }
         // A task answers nobody.
         let is_task = spec.app.as_ref().is_some_and(|app| app.task);
-        if is_known && !is_task && !used.contains(name) {
+        let is_shared = pools.values().any(|other| other.workers_of.as_ref() == Some(name));
+        if is_known && !is_task && !is_shared && !used.contains(name) {
             checker.warning(&pool, "no route uses this pool", "write a route: `- to: ...`");
         }
     }
@@ -43,6 +44,8 @@ pub fn check(checker: &mut Checker<'_>) {
 fn servers(checker: &mut Checker<'_>, pool: &str, spec: &Spec) {
     if let Some(app) = &spec.app {
         self::app(checker, pool, spec, app);
+    } else if let Some(other) = &spec.workers_of {
+        workers_of(checker, pool, spec, other);
     } else if spec.servers.is_empty() {
         let at =
             if checker.source.names(pool, "servers") { format!("{pool}.servers") } else { pool.to_owned() };
@@ -102,6 +105,41 @@ fn app(checker: &mut Checker<'_>, pool: &str, spec: &Spec, app: &worker::Spec) {
             "a task listens to nobody and cannot be asked",
             help,
         );
+    }
+}
+
+/// The workers of another pool in place of servers.
+fn workers_of(checker: &mut Checker<'_>, pool: &str, spec: &Spec, other: &str) {
+    let at = format!("{pool}.workers_of");
+    if !spec.servers.is_empty() {
+        checker.problem(&at, "a pool has `servers` or `workers_of`, not both", "take one of the two out");
+    }
+    let pools = &checker.file.pools;
+    checker.is_named("pools", pools, other, &at);
+    let owner = pools.get(other);
+    match owner.map(|owner| owner.app.as_ref()) {
+        None => {}
+        Some(None) => {
+            let help = "name the pool that has the `app`";
+            checker.problem(&at, format!("the pool `{other}` has no `app`"), help);
+        }
+        Some(Some(app)) if app.task => {
+            let help = "take `task` out there if it does listen";
+            checker.problem(&at, format!("the workers of `{other}` are a task and listen to nobody"), help);
+        }
+        Some(Some(_)) => {}
+    }
+    if spec.tls.is_some() {
+        let help = "take `tls` out: Lintel talks to its workers over sockets of its own";
+        checker.problem(&format!("{pool}.tls"), "workers of an `app` do not speak TLS to Lintel", help);
+    }
+    for (limited, spec) in [(pool.to_owned(), Some(spec)), (format!("pools.{other}"), owner)] {
+        if spec.is_some_and(|spec| spec.max_in_flight.is_some()) {
+            let help =
+                "take it out: each pool has a queue of its own, and none hears of a place that another frees";
+            let message = "workers that several pools share have no limit";
+            checker.problem(&format!("{limited}.max_in_flight"), message, help);
+        }
     }
 }
 

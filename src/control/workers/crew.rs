@@ -76,6 +76,8 @@ pub struct Worker {
 pub struct Crew {
     pub workers: BTreeMap<Id, Worker>,
     pub pool: Arc<Pool>,
+    /// Further pools that its workers are servers of.
+    shares: Vec<Arc<Pool>>,
     pub rules: Rules,
     pub output: Arc<Output>,
     pub launcher: Arc<Launcher>,
@@ -103,7 +105,13 @@ pub struct Tools {
 
 impl Crew {
     /// Fails only where the files for what workers write cannot be made.
-    pub fn new(pool: Arc<Pool>, rules: Rules, launcher: Launcher, tools: Tools) -> std::io::Result<Self> {
+    pub fn new(
+        pool: Arc<Pool>,
+        shares: Vec<Arc<Pool>>,
+        rules: Rules,
+        launcher: Launcher,
+        tools: Tools,
+    ) -> std::io::Result<Self> {
         let files = launcher.spec.logs.as_ref().map(|logs| Files::open(&pool.name, logs)).transpose()?;
         let output = Output::new(Arc::clone(&pool.name), files);
         let Tools { keeper, desk, metrics, news, said, runs, checked } = tools;
@@ -111,6 +119,7 @@ impl Crew {
         Ok(Self {
             workers: BTreeMap::new(),
             pool,
+            shares,
             rules,
             output,
             launcher,
@@ -187,14 +196,14 @@ impl Crew {
             Action::LeavePool => {
                 if let Some(server) = &worker.server {
                     server.state.leave();
-                    self.pool.step(Instant::now());
+                    self.look_again();
                 }
             }
             Action::Veto => self.veto(id),
             Action::Unveto => {
                 if let Some(server) = &worker.server {
                     server.state.draining.store(false, Ordering::Relaxed);
-                    self.pool.step(Instant::now());
+                    self.look_again();
                 }
             }
             Action::Drain => self.desk.tell(worker.run, "drain"),
@@ -214,8 +223,17 @@ impl Crew {
         let server = self.workers.get(&id).and_then(|worker| worker.server.as_ref());
         if let Some(server) = server.filter(|_| has_other) {
             server.state.draining.store(true, Ordering::Relaxed);
-            self.pool.step(Instant::now());
+            self.look_again();
         }
+    }
+
+    fn pools(&self) -> impl Iterator<Item = &Arc<Pool>> {
+        [&self.pool].into_iter().chain(&self.shares)
+    }
+
+    /// Has every pool take note of what changed about a server.
+    fn look_again(&self) {
+        self.pools().for_each(|pool| pool.step(Instant::now()));
     }
 
     fn spawn(&mut self, id: Id) {
@@ -277,7 +295,7 @@ impl Crew {
         let same = before.servers().len() == servers.len()
             && before.servers().iter().zip(&servers).all(|(a, b)| a.id == b.id);
         if !same {
-            self.pool.replace_servers(servers.clone());
+            self.pools().for_each(|pool| pool.replace_servers(servers.clone()));
             (self.checked)(&servers);
         }
     }

@@ -136,7 +136,10 @@ impl Workers {
                 runs: Arc::clone(&runs),
                 checked: checks(plan),
             };
-            let crew = Crew::new(Arc::clone(&plan.pool), rules(plan, &spec), launcher, tools)?;
+            let shares = snapshot.pools.values().map(|plan| &plan.pool);
+            let shares = shares.filter(|pool| pool.spec.workers_of.as_deref() == Some(&*plan.pool.name));
+            let shares = shares.cloned().collect();
+            let crew = Crew::new(Arc::clone(&plan.pool), shares, rules(plan, &spec), launcher, tools)?;
             let view = Arc::new(Mutex::new(Value::Null));
             let output = Arc::clone(&crew.output);
             let app = App::new(crew, count(spec.instances), spec.rollout.surge, Arc::clone(&view));
