@@ -1,5 +1,7 @@
 //! What a user writes under `pools.NAME.app`.
 
+mod logs;
+
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -9,6 +11,8 @@ use std::path::PathBuf;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{self, Deserializer, Unexpected, Visitor};
 use serde::{Deserialize, Serialize};
+
+pub use logs::{BYTES_PER_SECOND, LINES_PER_SECOND, LogsSpec, RotateSpec};
 
 use super::command::Command;
 use super::cores::Cores;
@@ -99,9 +103,7 @@ impl Spec {
                 "write at least the value of `backoff`",
             );
         }
-        if self.logs.as_ref().is_some_and(|logs| logs.rotate.size.count() == 0) {
-            unless("logs.rotate.size", "no line fits into a file of 0B", "write a size such as 50MiB");
-        }
+        found.extend(self.logs.iter().flat_map(LogsSpec::contradictions));
         found
     }
 }
@@ -294,33 +296,6 @@ impl Default for RolloutSpec {
     }
 }
 
-/// Files for what workers write.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct LogsSpec {
-    /// Folder of the files.
-    #[serde(deserialize_with = "form::path")]
-    pub directory: PathBuf,
-    /// When a file is put aside and a new one begun.
-    #[serde(default)]
-    pub rotate: RotateSpec,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct RotateSpec {
-    /// Size at which a file is put aside.
-    pub size: Bytes,
-    /// How many old files are kept.
-    pub keep: u16,
-}
-
-impl Default for RotateSpec {
-    fn default() -> Self {
-        Self { size: Bytes::from_mib(50), keep: 10 }
-    }
-}
-
 /// A rollout without room for a single new process could never begin.
 fn surge<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u16, D::Error> {
     let surge = u16::deserialize(deserializer)?;
@@ -408,8 +383,7 @@ mod tests {
         assert_eq!(spec.restart.max_memory, Some(Bytes::from_mib(500)));
         assert_eq!(spec.restart.stall, None);
         assert_eq!(spec.stop, StopSpec { signal: Signal::Int, ..StopSpec::default() });
-        let rotate = spec.logs.unwrap().rotate;
-        assert_eq!((rotate.size, rotate.keep), (Bytes::from_mib(50), 3));
+        assert_eq!(spec.logs.unwrap().rotate.unwrap().keep, 3);
     }
 
     #[test]

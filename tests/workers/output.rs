@@ -1,5 +1,8 @@
 //! What workers write: shown by `lintel logs`, followed, and cut when it is too much.
 
+mod files;
+mod flood;
+
 use std::process::Stdio;
 
 use crate::site::{Plan, Site};

@@ -1,11 +1,15 @@
-//! What workers write to stdout and stderr: line by line into Lintel's log, and the last lines kept to be shown.
+//! What workers write to stdout and stderr: line by line into Lintel's log or files, and the last lines kept to be shown.
 //!
-//! Reading never stops, since a worker whose pipe is full stands still (Node writes to pipes synchronously). One that
-//! floods loses lines, and the log says how many.
+//! Reading never stops: a program whose pipe is full stands still, and Node keeps in memory what it cannot write. One that
+//! floods loses lines, which is said in their place, and is read more slowly: it must not cost others a CPU.
 
-use std::collections::VecDeque;
+mod allowance;
+mod cutter;
+mod kept;
+
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -13,23 +17,32 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::net::unix::pipe;
 use tokio::sync::broadcast;
 
-use super::files::Files;
+pub use allowance::Limits;
 
-/// Bytes of one line; the rest of a longer one becomes the next.
-const LONGEST_LINE: usize = 16 * 1024;
-/// Lines kept of each worker.
-const KEPT: usize = 200;
-/// Lines a second, and as many at once as come in this many seconds.
-const LINES_PER_SECOND: u32 = 1000;
-const BURST: u32 = 5;
+use super::files::Files;
+use crate::clock;
+use allowance::Allowance;
+use cutter::Cutter;
+use kept::Kept;
+
 /// Lines that wait for each follower; a slower one misses some.
 const FOLLOWED: usize = 1024;
+/// After so many bytes that are left out, reading pauses: at most 64 MB of a flood are read in a second.
+const FLOOD: usize = 64 * 1024;
+const FLOOD_PAUSE: Duration = Duration::from_millis(1);
+/// Lintel's log is told of a flood into files at most this often.
+const COMPLAIN_EVERY: Duration = Duration::from_secs(60);
+/// At the end: for what is still in pipes, and for the disk.
+const LAST_READ: Duration = Duration::from_millis(500);
+const LAST_WRITE: Duration = Duration::from_secs(2);
 
-/// Which of the two.
+/// Where a line comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Source {
     Stdout,
     Stderr,
+    /// Lintel says something about the lines before and after.
+    Lintel,
 }
 
 impl Source {
@@ -37,6 +50,7 @@ impl Source {
         match self {
             Self::Stdout => "stdout",
             Self::Stderr => "stderr",
+            Self::Lintel => "lintel",
         }
     }
 }
@@ -48,6 +62,8 @@ pub struct Line {
     /// Which of the worker's processes wrote it.
     pub run: u64,
     pub source: Source,
+    /// When it was read, since 1970.
+    pub at: Duration,
     pub text: String,
 }
 
@@ -57,22 +73,41 @@ pub struct Output {
     pool: Arc<str>,
     /// Where lines go instead of Lintel's log.
     files: Option<Files>,
-    kept: Mutex<VecDeque<Line>>,
-    followers: broadcast::Sender<Line>,
+    kept: Mutex<Kept>,
+    followers: broadcast::Sender<Arc<Line>>,
+    /// Pipes that are open.
+    reading: AtomicUsize,
+}
+
+/// One pipe.
+struct Stream {
+    worker: u32,
+    run: u64,
+    source: Source,
+    allowance: Allowance,
+    /// Lines left out that Lintel's log was not told of, and when it was told last.
+    untold: u64,
+    told: Option<Instant>,
 }
 
 impl Output {
     /// `files`: where lines go; without, Lintel's log.
     pub fn new(pool: Arc<str>, files: Option<Files>) -> Arc<Self> {
         let (followers, _) = broadcast::channel(FOLLOWED);
-        Arc::new(Self { pool, files, kept: Mutex::default(), followers })
+        Arc::new(Self { pool, files, kept: Mutex::default(), followers, reading: AtomicUsize::new(0) })
     }
 
     /// Reads a pipe of a worker's process to its end.
     pub fn read(self: &Arc<Self>, worker: u32, run: u64, source: Source, end: OwnedFd) {
         let output = Arc::clone(self);
         match pipe::Receiver::from_owned_fd(end) {
-            Ok(pipe) => _ = tokio::spawn(async move { output.pump(worker, run, source, pipe).await }),
+            Ok(pipe) => {
+                self.reading.fetch_add(1, Ordering::Relaxed);
+                tokio::spawn(async move {
+                    output.pump(worker, run, source, pipe).await;
+                    output.reading.fetch_sub(1, Ordering::Relaxed);
+                });
+            }
             Err(error) => {
                 tracing::error!(pool = &*self.pool, worker, %error, "cannot read a worker's output")
             }
@@ -81,116 +116,131 @@ impl Output {
 
     /// The last lines of a worker, the oldest first.
     pub fn last(&self, worker: Option<u32>, most: usize) -> Vec<Line> {
-        let kept = self.kept.lock();
-        let fits = |line: &&Line| worker.is_none_or(|worker| line.worker == worker);
-        let mut lines: Vec<Line> = kept.iter().rev().filter(fits).take(most).cloned().collect();
-        lines.reverse();
-        lines
+        self.kept.lock().last(most, |line| worker.is_none_or(|worker| line.worker == worker))
     }
 
     /// The last lines of one process, the oldest first.
     pub fn last_of_run(&self, run: u64, most: usize) -> Vec<Line> {
-        let kept = self.kept.lock();
-        let mut lines: Vec<Line> =
-            kept.iter().rev().filter(|line| line.run == run).take(most).cloned().collect();
-        lines.reverse();
-        lines
+        self.kept.lock().last(most, |line| line.run == run)
     }
 
     /// The lines to come.
-    pub fn follow(&self) -> broadcast::Receiver<Line> {
+    pub fn follow(&self) -> broadcast::Receiver<Arc<Line>> {
         self.followers.subscribe()
     }
 
-    async fn pump(&self, worker: u32, run: u64, source: Source, mut pipe: impl AsyncRead + Unpin) {
-        let mut allowance = Allowance::new(Instant::now());
-        let (mut buffer, mut line) = (vec![0; 16 * 1024], Vec::new());
-        while let Ok(count @ 1..) = pipe.read(&mut buffer).await {
-            for byte in &buffer[..count] {
-                if *byte != b'\n' {
-                    line.push(*byte);
-                }
-                if *byte == b'\n' || line.len() >= LONGEST_LINE {
-                    self.take(worker, run, source, &line, &mut allowance);
-                    line.clear();
-                }
+    /// Waits until the last words of workers that have ended are read and written, but not for long: what a worker left
+    /// behind may hold its pipes open.
+    pub async fn finish(&self) {
+        let read = async {
+            while self.reading.load(Ordering::Relaxed) > 0 {
+                tokio::time::sleep(Duration::from_millis(10)).await;
             }
+        };
+        let _ = tokio::time::timeout(LAST_READ, read).await;
+        if let Some(files) = &self.files {
+            let _ = tokio::time::timeout(LAST_WRITE, files.flushed()).await;
         }
-        if !line.is_empty() {
-            self.take(worker, run, source, &line, &mut allowance);
-        }
-        self.tell_lost(worker, allowance.lost());
     }
 
-    fn take(&self, worker: u32, run: u64, source: Source, line: &[u8], allowance: &mut Allowance) {
-        if !allowance.spend(Instant::now()) {
+    async fn pump(&self, worker: u32, run: u64, source: Source, mut pipe: impl AsyncRead + Unpin) {
+        let limits = self.files.as_ref().map(Files::limits).unwrap_or_default();
+        let allowance = Allowance::new(limits, Instant::now());
+        let mut stream = Stream { worker, run, source, allowance, untold: 0, told: None };
+        let (mut buffer, mut cutter) = (vec![0; 16 * 1024], Cutter::default());
+        // Bytes since reading paused.
+        let mut flood = 0;
+        loop {
+            let read = match stream.allowance.closed_until() {
+                None => pipe.read(&mut buffer).await,
+                Some(until) => match tokio::time::timeout_at(until.into(), pipe.read(&mut buffer)).await {
+                    Ok(read) => read,
+                    // It has stopped, or is read again from here on.
+                    Err(_) => {
+                        stream.allowance.reopen();
+                        self.tell_lost(&mut stream);
+                        continue;
+                    }
+                },
+            };
+            let Ok(count @ 1..) = read else { break };
+            let (now, at) = (Instant::now(), clock::since_epoch());
+            cutter.cut(&buffer[..count], |line| self.take(&mut stream, line, now, at));
+            if stream.allowance.closed_until().is_some() {
+                flood += count;
+            }
+            if flood >= FLOOD {
+                flood = 0;
+                tokio::time::sleep(FLOOD_PAUSE).await;
+            }
+        }
+        if let Some(line) = cutter.rest() {
+            self.take(&mut stream, line, Instant::now(), clock::since_epoch());
+        }
+        stream.told = None;
+        self.tell_lost(&mut stream);
+    }
+
+    fn take(&self, stream: &mut Stream, line: &[u8], now: Instant, at: Duration) {
+        if !stream.allowance.spend(line.len(), now) {
             return;
         }
-        self.tell_lost(worker, allowance.lost());
-        let line = Line { worker, run, source, text: String::from_utf8_lossy(line).trim_end().to_owned() };
-        match &self.files {
-            Some(files) => files.write(&line),
-            None => {
-                let from = source.as_str();
-                tracing::info!(target: "lintel::worker", pool = &*self.pool, worker, from, "{}", line.text);
-            }
+        self.tell_lost(stream);
+        let text = String::from_utf8_lossy(line).trim_end().to_owned();
+        let line = Line { worker: stream.worker, run: stream.run, source: stream.source, at, text };
+        if self.files.is_none() {
+            let (worker, from) = (line.worker, line.source.as_str());
+            tracing::info!(target: "lintel::worker", pool = &*self.pool, worker, from, "{}", line.text);
         }
-        let mut kept = self.kept.lock();
-        if kept.len() >= KEPT * 8 {
-            kept.pop_front();
-        }
-        kept.push_back(line.clone());
-        drop(kept);
-        let _ = self.followers.send(line);
+        self.spread(line);
     }
 
-    fn tell_lost(&self, worker: u32, lost: u64) {
-        if lost > 0 {
-            tracing::warn!(
-                pool = &*self.pool,
-                worker,
-                lost,
-                "a worker writes more than {LINES_PER_SECOND} lines a second; the rest is dropped"
+    /// Says how much was left out, where it would be: in the file, or in Lintel's log.
+    fn tell_lost(&self, stream: &mut Stream) {
+        let lost = stream.allowance.lost();
+        if lost.lines > 0 {
+            let (worker, run, limits) = (stream.worker, stream.run, stream.allowance.limits());
+            let text = format!(
+                "{} lines ({} bytes) of {} are left out here: more than {} lines or {} a second",
+                lost.lines,
+                lost.bytes,
+                stream.source.as_str(),
+                limits.lines,
+                limits.bytes
             );
+            self.spread(Line { worker, run, source: Source::Lintel, at: clock::since_epoch(), text });
+        }
+        stream.untold += lost.lines;
+        let is_due = self.files.is_none() || stream.told.is_none_or(|at| at.elapsed() >= COMPLAIN_EVERY);
+        if stream.untold > 0 && is_due {
+            let (pool, worker, from) = (&*self.pool, stream.worker, stream.source.as_str());
+            let lost = std::mem::take(&mut stream.untold);
+            tracing::warn!(
+                pool,
+                worker,
+                from,
+                lost,
+                "a worker writes more than is taken; the rest is dropped"
+            );
+            stream.told = Some(Instant::now());
         }
     }
-}
 
-/// How many lines may still be written.
-struct Allowance {
-    left: u32,
-    since: Instant,
-    lost: u64,
-}
-
-impl Allowance {
-    fn new(now: Instant) -> Self {
-        Self { left: LINES_PER_SECOND * BURST, since: now, lost: 0 }
-    }
-
-    /// Whether one more line may be written at `now`.
-    fn spend(&mut self, now: Instant) -> bool {
-        let passed = now.saturating_duration_since(self.since);
-        if passed >= Duration::from_secs(1) {
-            let seconds = u32::try_from(passed.as_secs()).unwrap_or(BURST).min(BURST);
-            self.left = (self.left + seconds * LINES_PER_SECOND).min(LINES_PER_SECOND * BURST);
-            self.since = now;
+    fn spread(&self, line: Line) {
+        let line = Arc::new(line);
+        if let Some(files) = &self.files {
+            files.write(&line);
         }
-        let allowed = self.left > 0;
-        self.left = self.left.saturating_sub(1);
-        self.lost += u64::from(!allowed);
-        allowed
-    }
-
-    /// How many were lost since this was asked last; asked when a line may be written again.
-    fn lost(&mut self) -> u64 {
-        std::mem::take(&mut self.lost)
+        self.kept.lock().keep(Arc::clone(&line));
+        let _ = self.followers.send(line);
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::cutter::LONGEST_LINE;
     use super::*;
+    use crate::worker::spec::LINES_PER_SECOND;
 
     fn texts(lines: &[Line]) -> Vec<&str> {
         lines.iter().map(|line| line.text.as_str()).collect()
@@ -204,28 +254,89 @@ mod tests {
         output.pump(1, 2, Source::Stderr, &b"other\n"[..]).await;
         assert_eq!(texts(&output.last(Some(0), 2)), ["two", "rest"]);
         assert_eq!(texts(&output.last(None, 9)), ["one", "two", "rest", "other"]);
+        assert_eq!(texts(&output.last_of_run(2, 9)), ["other"]);
         assert_eq!(followed.recv().await.unwrap().text, "one");
     }
 
     #[tokio::test]
-    async fn a_flood_is_cut_and_a_line_without_end_is_split() {
-        let output = Output::new("api".into(), None);
-        let flood = "x\n".repeat((LINES_PER_SECOND * BURST * 2) as usize);
-        output.pump(0, 1, Source::Stdout, flood.as_bytes()).await;
-        assert!(output.last(None, usize::MAX).len() <= KEPT * 8);
+    async fn last_words_are_in_their_file_at_the_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let spec = serde_json::from_value(serde_json::json!({ "directory": folder.path() })).unwrap();
+        let output = Output::new("api".into(), Some(Files::open("api", &spec).unwrap()));
+        let (reader, mut writer) = std::io::pipe().unwrap();
+        output.read(0, 1, Source::Stdout, reader.into());
+        std::io::Write::write_all(&mut writer, b"one\nlast").unwrap();
+        drop(writer);
+        output.finish().await;
+        let text = std::fs::read_to_string(folder.path().join("api-0.log")).unwrap();
+        assert!(text.ends_with("Z stdout last\n") && text.lines().count() == 2, "{text}");
+    }
+
+    #[tokio::test]
+    async fn a_line_without_end_is_cut() {
         let output = Output::new("api".into(), None);
         output.pump(0, 1, Source::Stdout, "y".repeat(LONGEST_LINE * 2 + 1).as_bytes()).await;
         let lengths: Vec<usize> = output.last(None, 9).iter().map(|line| line.text.len()).collect();
         assert_eq!(lengths, [LONGEST_LINE, LONGEST_LINE, 1]);
     }
 
-    #[test]
-    fn the_allowance_grows_back() {
-        let now = Instant::now();
-        let mut allowance = Allowance::new(now);
-        assert!((0..LINES_PER_SECOND * BURST).all(|_| allowance.spend(now)));
-        assert!(!allowance.spend(now) && !allowance.spend(now));
-        assert!(allowance.spend(now + Duration::from_secs(1)));
-        assert_eq!((allowance.lost(), allowance.lost()), (2, 0));
+    #[tokio::test]
+    async fn a_flood_is_cut_and_the_last_line_says_by_how_much() {
+        let output = Output::new("api".into(), None);
+        let most = LINES_PER_SECOND as usize * 5;
+        output.pump(0, 1, Source::Stderr, "x\n".repeat(most + 70).as_bytes()).await;
+        let lines = output.last(None, 2);
+        assert_eq!(
+            texts(&lines),
+            ["x", "70 lines (70 bytes) of stderr are left out here: more than 1000 lines or 1MiB a second"]
+        );
+        assert_eq!(lines[1].source, Source::Lintel);
+    }
+
+    /// Gives a flood, and then nothing for ever.
+    struct Flood(usize);
+
+    impl AsyncRead for Flood {
+        fn poll_read(
+            mut self: std::pin::Pin<&mut Self>,
+            _: &mut std::task::Context<'_>,
+            buffer: &mut tokio::io::ReadBuf<'_>,
+        ) -> std::task::Poll<std::io::Result<()>> {
+            let Some(left) = self.0.checked_sub(1) else { return std::task::Poll::Pending };
+            self.0 = left;
+            buffer.put_slice(&b"flood\n".repeat(buffer.remaining() / 6));
+            std::task::Poll::Ready(Ok(()))
+        }
+    }
+
+    #[tokio::test]
+    async fn what_was_left_out_is_told_though_nothing_comes_any_more() {
+        let output = Output::new("api".into(), None);
+        let mut followed = output.follow();
+        let pumping = output.pump(0, 1, Source::Stdout, Flood(100));
+        let told = async {
+            loop {
+                match followed.recv().await {
+                    Ok(line) if line.source == Source::Lintel => return line.text.clone(),
+                    _ => {}
+                }
+            }
+        };
+        tokio::select! {
+            () = pumping => unreachable!("the pipe is still open"),
+            text = told => assert!(text.ends_with("or 1MiB a second"), "{text}"),
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_flood_is_read_no_faster_than_64_mb_a_second() {
+        let output = Output::new("api".into(), None);
+        let began = tokio::time::Instant::now();
+        let flood = "flood\n".repeat(2_000_000);
+        output.pump(0, 1, Source::Stdout, flood.as_bytes()).await;
+        // All but the first 5,000 lines; the clock stands still but for the pauses.
+        let pauses = (flood.len() - 30_000) / FLOOD;
+        let took = began.elapsed().as_millis() as usize;
+        assert!((pauses - 1..=pauses * 2).contains(&took), "{took} ms for {pauses} pauses");
     }
 }

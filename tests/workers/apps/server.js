@@ -37,6 +37,20 @@ const answers = {
     for (let line = 0; line < Number(value); line += 1) console.log(`flood ${line}`);
     return { written: Number(value) };
   },
+  // So many lines of 1 KiB, as fast as they are read.
+  '/torrent': (value, done) => {
+    const lines = `torrent ${'.'.repeat(1015)}\n`.repeat(64);
+    let left = Number(value);
+    const pour = () => {
+      for (; left > 0; left -= 64) {
+        if (!process.stdout.write(lines)) break;
+      }
+      if (left <= 0) return done({ written: Number(value) });
+      left -= 64;
+      process.stdout.once('drain', pour);
+    };
+    pour();
+  },
 };
 
 const server = http.createServer((request, response) => {
