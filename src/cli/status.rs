@@ -49,11 +49,23 @@ fn picture(first: &Value, second: &Value) -> String {
         if pool["waiting"].as_u64().unwrap_or_default() > 0 {
             text += &format!(", {} requests wait", pool["waiting"]);
         }
+        text += &scaling(&pool["app"]);
         text += "\n";
         text += &servers(first, pool);
         text += &workers(pool);
     }
     text
+}
+
+/// Between what an app scales itself.
+fn scaling(app: &Value) -> String {
+    let scaling = &app["scaling"];
+    if scaling.is_null() {
+        return String::new();
+    }
+    let load = scaling["load"].as_f64().map_or(String::new(), |load| format!(", load {:.0}%", load * 100.0));
+    let noun = if app["instances"] == 1 { "worker" } else { "workers" };
+    format!(", {} {noun} ({} to {}){load}", app["instances"], scaling["min"], scaling["max"])
 }
 
 fn servers(before: &Value, pool: &Value) -> String {
@@ -137,13 +149,21 @@ mod tests {
                     "name": "api", "waiting": 3,
                     "servers": [{ "name": "api/0", "state": "up", "in_flight": 1, "requests": requests,
                                   "p99_ms": 25.0, "address": "unix:/x" }],
-                    "app": { "workers": [{ "index": 0, "state": "ready", "pid": 7, "uptime_s": 3700.0, "restarts": 1,
+                    "app": { "instances": 3, "scaling": { "min": 2, "max": 8, "load": 0.42 }, "workers": [{ "index": 0, "state": "ready", "pid": 7, "uptime_s": 3700.0, "restarts": 1,
                                            "memory": 64 << 20, "cpu": 0.5, "elu": 0.25, "lag_p99_ms": 3.0, "last_exit": "signal 9" }] },
                 }],
             })
         };
         let text = picture(&status(100), &status(160));
-        for part in ["3 requests wait", "120", "api/0", "1h 1m", "64 MiB", "25%", "signal 9"] {
+        for part in [
+            "3 requests wait, 3 workers (2 to 8), load 42%\n",
+            "120",
+            "api/0",
+            "1h 1m",
+            "64 MiB",
+            "25%",
+            "signal 9",
+        ] {
             assert!(text.contains(part), "{part} is missing:\n{text}");
         }
     }

@@ -28,6 +28,8 @@ use super::spec::Signal;
 
 /// A process that is to write a report before it is killed has this long.
 pub const REPORT_TIME: Duration = Duration::from_secs(2);
+/// A task is ready once it has run for so long: one that cannot work at all has ended by then.
+pub const TRIAL_OF_TASK: Duration = Duration::from_secs(1);
 /// SIGKILL is sent again after this, for as long as there is no exit.
 pub const KILL_AGAIN: Duration = Duration::from_secs(10);
 
@@ -159,6 +161,11 @@ impl Machine {
         matches!(self.phase, Phase::Draining { .. } | Phase::Stopping { then: Then::Stop, .. })
     }
 
+    /// Whether it is ready but owes reports: its event loop stands still.
+    pub fn is_silent(&self) -> bool {
+        matches!(self.phase, Phase::Ready { pulse: Some(Pulse { vetoed: Some(_), .. }), .. })
+    }
+
     /// Starts in a row that led to no good life.
     pub fn failures(&self) -> u32 {
         self.failures
@@ -171,6 +178,7 @@ impl Machine {
             Phase::BackingOff { until } | Phase::Draining { until } | Phase::Stopping { until, .. } => {
                 Some(until)
             }
+            Phase::Starting { since, .. } if self.runs_by_itself() => Some(since + TRIAL_OF_TASK),
             Phase::Starting { since, .. } => Some(since + self.rules.ready_timeout),
             Phase::Ready { pulse, .. } => pulse.and_then(|pulse| match pulse.vetoed {
                 None => Some(pulse.last + VETO_AFTER),
@@ -197,10 +205,6 @@ impl Machine {
             Event::Drained => {}
             Event::Tick if self.next_deadline().is_some_and(|due| due <= now) => self.due(now, &mut actions),
             Event::Tick => {}
-        }
-        // Tasks may be ready by running alone; asked here, since it does not matter what brought it about.
-        if self.rules.ripe == Ripe::Running && self.pid().is_some() {
-            self.signed(Ripe::Running, now, &mut actions);
         }
         actions
     }
@@ -254,7 +258,7 @@ impl Machine {
                 if let Some(Pulse { last, vetoed: Some(_) }) = *pulse {
                     let silent_for = now.saturating_duration_since(last);
                     actions.extend(self.rules.for_pool(Action::Unveto));
-                    actions.push(Action::Log(Entry::Awake { silent_for }));
+                    actions.extend(self.rules.for_pool(Action::Log(Entry::Awake { silent_for })));
                 }
                 *pulse = Some(Pulse { last: now, vetoed: None });
                 if let Some(limit) =
@@ -317,6 +321,7 @@ impl Machine {
     fn due(&mut self, now: Instant, actions: &mut Vec<Action>) {
         match self.phase {
             Phase::BackingOff { .. } => self.spawn(now, actions),
+            Phase::Starting { .. } if self.runs_by_itself() => self.signed(Ripe::Running, now, actions),
             Phase::Starting { since, .. } => {
                 let after = now.saturating_duration_since(since);
                 actions.push(Action::Log(Entry::NotReady { missing: self.rules.ripe, after }));
@@ -329,7 +334,8 @@ impl Machine {
                     let pulse = Some(Pulse { vetoed: Some(now), ..pulse });
                     self.phase = Phase::Ready { since, pulse, memory };
                     actions.extend(self.rules.for_pool(Action::Veto));
-                    actions.push(Action::Log(Entry::Silent { silent_for }));
+                    // Nobody waits for a task, and many of them compute for long.
+                    actions.extend(self.rules.for_pool(Action::Log(Entry::Silent { silent_for })));
                     return;
                 }
                 self.leave(actions);
@@ -421,6 +427,11 @@ impl Machine {
                 actions.extend(self.rules.for_pool(Action::Unveto));
             }
         }
+    }
+
+    /// Whether its process runs, and nothing else is asked of it.
+    fn runs_by_itself(&self) -> bool {
+        self.rules.ripe == Ripe::Running && self.pid().is_some()
     }
 
     fn may_be_alive(&self) -> bool {

@@ -3,13 +3,14 @@
 // TCP listen() to the unix socket that Lintel holds for this worker, tells Lintel how the worker is, and ends it politely.
 // It must not be felt: no error of its own reaches the program, and a process that never listens stays as it was.
 //
-//   LINTEL_LISTEN    fd:N, the inherited listener, or the path of a socket to bind
+//   LINTEL_LISTEN    fd:N, the inherited listener, or the path of a socket to bind; `nowhere` for a task, which serves
+//                    nobody: where it listens is its own affair
 //   LINTEL_FALLBACK  path of the same socket, bound where the descriptor did not come through (behind npm, tsx, a fork)
 //   LINTEL_CONTROL   path of Lintel's socket: one JSON object per line, both ways
 //   LINTEL_WORKER    the name of this worker, sent in `hello`
 //   LINTEL_DRAIN_MS  how long a shutdown may take, in milliseconds (default 30000)
 //   LINTEL_PORT      optional: only this port is the main one, even when another is opened first
-//   LINTEL_CLAIMED   set here for child processes: the port that this process has led to the socket
+//   LINTEL_CLAIMED   set here for child processes: the port that this process has led to the socket, or that it is the task
 
 const LOAD_EVERY_MS = 250;
 const LAG_RESOLUTION_MS = 20; // the histogram's timer is most of what an idle worker costs
@@ -21,6 +22,9 @@ const PROBE_MS = 250; // a main server closed for longer was no probe for a free
 const CLOSE_PATIENCE_MS = 1000; // for the answer to a WebSocket Close
 const KEEP_ALIVE_MS = { node: 5000, ours: 65000 }; // Lintel, not the server, closes idle connections
 const HEADERS_MS = { node: 60000, ours: 66000 };
+const BUSY_TASK = 0.05; // share of the time; below it the delay of a task's event loop is not measured
+// Programs that run another one, which is the task. By the file name of their script.
+const WRAPPERS = /^(npm|npx|yarn|pnpm|pnpx|corepack|tsx|nest|nodemon|cross-env|dotenv)(-cli|pkg|-[\d.]+)?(\.[cm]?js)?$/;
 const CLOSE_GOING_AWAY = Buffer.from([0x88, 2, 1001 >> 8, 1001 & 255]);
 
 if (require('node:worker_threads').isMainThread && process.env.LINTEL_LISTEN) {
@@ -37,9 +41,10 @@ function install(net, env) {
   const onlyPort = Number(env.LINTEL_PORT) || null;
   const drainMs = Number(env.LINTEL_DRAIN_MS) || 30000;
   const inClusterWorker = process.send !== undefined && require('node:cluster').isWorker;
-  let target = findTarget();
+  const isTask = env.LINTEL_LISTEN === 'nowhere';
+  let target = isTask ? null : findTarget();
 
-  const main = { port: Number(env.LINTEL_CLAIMED) || null, server: null };
+  const main = { port: (!isTask && Number(env.LINTEL_CLAIMED)) || null, server: null };
   const places = new WeakMap(); // server -> { role, host, port, at }: where the program believes it listens, and where it does
   const watched = new WeakSet();
   const aliases = new WeakSet();
@@ -462,6 +467,7 @@ function install(net, env) {
     let [use, time, servedBefore, handles, rounds] = [performance.eventLoopUtilization(), performance.now(), 0, 0, 0];
     setInterval(guarded(() => {
       const useNow = performance.eventLoopUtilization();
+      const elu = performance.eventLoopUtilization(useNow, use).utilization;
       const late = performance.now() - time - LOAD_EVERY_MS; // this timer sees a block also while the histogram rests
       // The list of all handles is long where there are many sockets: every two seconds will do.
       if (rounds % 8 === 0) handles = process._getActiveHandles().length;
@@ -469,7 +475,7 @@ function install(net, env) {
       if (channel.connected && channel.socket.writableLength < UNREAD_MOST) {
         send({
           t: 'load',
-          elu: Number(performance.eventLoopUtilization(useNow, use).utilization.toFixed(3)),
+          elu: Number(elu.toFixed(3)),
           lag_p99: milliseconds(lag.percentile(99) / 1e6 - LAG_RESOLUTION_MS),
           lag_max: milliseconds(Math.max(lag.max / 1e6 - LAG_RESOLUTION_MS, late)),
           rss: memory.rss, heap: memory.heapUsed, external: memory.external,
@@ -477,11 +483,20 @@ function install(net, env) {
         });
       }
       lag.reset();
-      if (served !== servedBefore || live.size > 0) lag.enable();
+      if (isTask ? elu > BUSY_TASK : served !== servedBefore || live.size > 0) lag.enable();
       else lag.disable();
       [use, time, servedBefore, rounds] = [useNow, performance.now(), served, rounds + 1];
     }), LOAD_EVERY_MS).unref();
   }
+
+  /** A task is the first process of its tree that is no wrapper. It reports from its start, and for its children too. */
+  const reportTask = guarded(() => {
+    if (env.LINTEL_CLAIMED || WRAPPERS.test(require('node:path').basename(process.argv[1] || ''))) return;
+    env.LINTEL_CLAIMED = 'task';
+    connect();
+    reportLoad();
+  });
+  if (isTask) reportTask();
 
   // ---- The end ---------------------------------------------------------------------------------------------------------
 

@@ -9,7 +9,8 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::de::{self, Deserializer, Unexpected, Visitor};
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{self, Deserializer, MapAccess, Unexpected, Visitor};
 use serde::{Deserialize, Serialize};
 
 pub use logs::{BYTES_PER_SECOND, LINES_PER_SECOND, LogsSpec, RotateSpec};
@@ -31,7 +32,8 @@ pub struct Spec {
     /// Where it runs. Default: the folder of the config file.
     #[serde(default, deserialize_with = "form::some_path")]
     pub directory: Option<PathBuf>,
-    /// How many workers: `auto` (the CPU quota of the cgroup, else cores) or a number from 1 to 1024.
+    /// How many workers: `auto` (the CPU quota of the cgroup rounded up, at most the CPUs), a number from 1 to 1024, or
+    /// `{ min: 2, max: 8 }`: as many as their load asks for.
     #[serde(default)]
     pub instances: Instances,
     /// Variables of its environment, over PATH, HOME, USER, LANG, TZ and TMPDIR of Lintel; it inherits nothing else.
@@ -62,7 +64,7 @@ pub struct Spec {
     /// it a worker is told where to listen by PORT.
     #[serde(default = "default_preload")]
     pub preload: bool,
-    /// It never listens: a consumer of a queue, for example. It is run and watched, but gets no requests.
+    /// It serves no requests: a consumer of a queue, for example. It is run and watched; a port that it opens is its own.
     #[serde(default)]
     pub task: bool,
 }
@@ -93,14 +95,27 @@ impl Spec {
                 "write `listening` or `healthy`, or leave out `preload: false`",
             );
         }
-        if self.ready.when != ReadyWhen::Listening && self.task {
-            unless("ready.when", "a task is ready once it runs", "leave `when` out");
+        if self.ready.when == ReadyWhen::Healthy && self.task {
+            unless(
+                "ready.when",
+                "a task listens to nobody and cannot be asked",
+                "write `signal`, or leave `when` out: it is then ready once it runs",
+            );
         }
         if self.restart.max_backoff < self.restart.backoff {
             unless(
                 "restart.max_backoff",
                 "the longest pause is shorter than the first",
                 "write at least the value of `backoff`",
+            );
+        }
+        if let Instances::Scaled(range) = self.instances
+            && range.max < range.min
+        {
+            unless(
+                "instances.max",
+                "the most workers are fewer than the fewest",
+                "write at least the value of `min`",
             );
         }
         found.extend(self.logs.iter().flat_map(LogsSpec::contradictions));
@@ -117,13 +132,40 @@ pub enum Instances {
     /// 1 to `MOST_INSTANCES`.
     #[serde(untagged)]
     Count(u16),
+    /// As many as their load asks for.
+    #[serde(untagged)]
+    Scaled(ScalingSpec),
+}
+
+/// Between how many workers an app scales itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ScalingSpec {
+    /// Fewest workers; an app begins with them.
+    #[schemars(range(min = 1, max = 1024))]
+    #[serde(deserialize_with = "count")]
+    pub min: u16,
+    /// Most workers.
+    #[schemars(range(min = 1, max = 1024))]
+    #[serde(deserialize_with = "count")]
+    pub max: u16,
+    /// One worker is taken away after the others could have done its work for so long.
+    #[serde(default = "default_shrink_after")]
+    pub shrink_after: Duration,
+}
+
+fn default_shrink_after() -> Duration {
+    Duration::from_secs(300)
 }
 
 impl Instances {
-    /// The number, where `quota` CPUs (none: no limit) may be used of `cores`: the quota rounded up, within 1 and `cores`.
+    /// The number to begin with, where `quota` CPUs (none: no limit) may be used of `cores`: for `auto` the quota rounded
+    /// up, within 1 and `cores`.
     pub fn count(self, quota: Option<f64>, cores: NonZeroUsize) -> u16 {
         match self {
-            Self::Count(count) => count.clamp(1, MOST_INSTANCES),
+            Self::Count(count) | Self::Scaled(ScalingSpec { min: count, .. }) => {
+                count.clamp(1, MOST_INSTANCES)
+            }
             Self::Auto => {
                 let count = Cores { quota, cpus: cores }.count().get();
                 u16::try_from(count).unwrap_or(u16::MAX).min(MOST_INSTANCES)
@@ -135,10 +177,13 @@ impl Instances {
 impl<'de> Deserialize<'de> for Instances {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Form;
-        impl Visitor<'_> for Form {
+        impl<'de> Visitor<'de> for Form {
             type Value = Instances;
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write!(f, "`auto`, or a whole number from 1 to {MOST_INSTANCES}")
+                write!(f, "`auto`, a whole number from 1 to {MOST_INSTANCES}, or {{ min: 2, max: 8 }}")
+            }
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Instances, A::Error> {
+                ScalingSpec::deserialize(MapAccessDeserializer::new(map)).map(Instances::Scaled)
             }
             fn visit_str<E: de::Error>(self, text: &str) -> Result<Instances, E> {
                 match text.parse() {
@@ -165,10 +210,12 @@ impl JsonSchema for Instances {
     fn schema_name() -> Cow<'static, str> {
         "Instances".into()
     }
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let scaled = generator.subschema_for::<ScalingSpec>();
         json_schema!({ "anyOf": [
             { "const": "auto" },
             { "type": "integer", "minimum": 1, "maximum": MOST_INSTANCES },
+            scaled,
         ]})
     }
 }
@@ -192,7 +239,7 @@ impl Default for ReadySpec {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ReadyWhen {
-    /// It listens. A task, which never does, is ready once it runs.
+    /// It listens. A task, of which that is not known, is ready once it has run for a second.
     #[default]
     Listening,
     /// Its first health check passed.
@@ -286,7 +333,7 @@ impl Signal {
 pub struct RolloutSpec {
     /// How many processes there may be above `instances` while old and new ones run side by side.
     #[schemars(range(min = 1, max = 1024))]
-    #[serde(deserialize_with = "surge")]
+    #[serde(deserialize_with = "count")]
     pub surge: u16,
 }
 
@@ -296,14 +343,21 @@ impl Default for RolloutSpec {
     }
 }
 
-/// A rollout without room for a single new process could never begin.
-fn surge<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u16, D::Error> {
-    let surge = u16::deserialize(deserializer)?;
-    if !(1..=MOST_INSTANCES).contains(&surge) {
-        let expected = format!("a whole number from 1 to {MOST_INSTANCES}");
-        return Err(de::Error::invalid_value(Unexpected::Unsigned(surge.into()), &expected.as_str()));
+/// A number of workers. Without a single one nothing could serve, and no rollout could begin.
+fn count<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u16, D::Error> {
+    /// Not a `u16` that is looked at afterwards: a problem is told at the number only from in here.
+    struct Form;
+    impl Visitor<'_> for Form {
+        type Value = u16;
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            write!(f, "a whole number from 1 to {MOST_INSTANCES}")
+        }
+        fn visit_u64<E: de::Error>(self, count: u64) -> Result<u16, E> {
+            let found = || E::invalid_value(Unexpected::Unsigned(count), &self);
+            u16::try_from(count).ok().filter(|count| (1..=MOST_INSTANCES).contains(count)).ok_or_else(found)
+        }
     }
-    Ok(surge)
+    deserializer.deserialize_u64(Form)
 }
 
 /// Variables by name. The names are read one by one, so that a problem is told at the name it is about.
@@ -391,7 +445,12 @@ mod tests {
         for (key, value, why) in [
             ("instances", "0", "a whole number from 1 to 1024"),
             ("instances", "1025", "a whole number from 1 to 1024"),
-            ("instances", "\"max\"", "`auto`, or a whole number"),
+            ("instances", "\"max\"", "`auto`, a whole number"),
+            ("instances", "{ \"min\": 0, \"max\": 3 }", "a whole number from 1 to 1024"),
+            ("instances", "{ \"min\": 1, \"max\": 1025 }", "a whole number from 1 to 1024"),
+            ("instances", "{ \"min\": 1 }", "missing field `max`"),
+            ("instances", "{ \"min\": 1, \"max\": 2, \"shrink_after\": \"0s\" }", "0s"),
+            ("instances", "{ \"min\": 1, \"max\": 2, \"target\": 2 }", "unknown field `target`"),
             ("rollout", "{ \"surge\": 0 }", "a whole number from 1 to 1024"),
             ("stop", "{ \"signal\": \"SIGUSR1\" }", "unknown variant `SIGUSR1`"),
             ("ready", "{ \"when\": \"soon\" }", "unknown variant `soon`"),
@@ -412,10 +471,30 @@ mod tests {
             (r#""ready": { "when": "healthy" }, "task": true"#, "ready.when"),
             (r#""restart": { "backoff": "1m" }"#, "restart.max_backoff"),
             (r#""logs": { "directory": "/l", "rotate": { "size": "0B" } }"#, "logs.rotate.size"),
+            (r#""instances": { "min": 3, "max": 2 }"#, "instances.max"),
         ] {
             let found = spec(&format!(r#"{{ "command": "node a.js", {rest} }}"#)).contradictions();
             assert_eq!(found.iter().map(|one| one.key).collect::<Vec<_>>(), [key]);
         }
+    }
+
+    #[test]
+    fn an_app_that_scales_itself_begins_with_the_fewest() {
+        let spec = spec(r#"{ "command": "node a.js", "instances": { "min": 2, "max": 8 } }"#);
+        let range = ScalingSpec { min: 2, max: 8, shrink_after: Duration::from_secs(300) };
+        assert_eq!((spec.instances, spec.contradictions()), (Instances::Scaled(range), vec![]));
+        assert_eq!(spec.instances.count(Some(1.0), NonZeroUsize::MIN), 2);
+        let written = serde_json::json!({ "min": 2, "max": 8, "shrink_after": "5m" });
+        assert_eq!(serde_json::to_value(spec.instances).unwrap(), written);
+    }
+
+    #[test]
+    fn a_task_can_say_that_it_is_ready() {
+        assert_eq!(
+            spec(r#"{ "command": "node a.js", "task": true, "ready": { "when": "signal" } }"#)
+                .contradictions(),
+            []
+        );
     }
 
     #[test]

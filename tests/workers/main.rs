@@ -12,5 +12,7 @@ mod ending;
 mod output;
 mod programs;
 mod rollout;
+mod scaling;
 mod shared;
 mod start;
+mod tasks;

@@ -94,7 +94,7 @@ fn app(checker: &mut Checker<'_>, pool: &str, spec: &Spec, app: &worker::Spec) {
     for found in app.contradictions() {
         checker.problem(&format!("{pool}.app.{}", found.key), found.message, found.help);
     }
-    if app.ready.when == ReadyWhen::Healthy && spec.health_check.is_none() {
+    if app.ready.when == ReadyWhen::Healthy && spec.health_check.is_none() && !app.task {
         let help = "write `health_check: /healthz` for the pool, or `when: listening`";
         checker.problem(&format!("{pool}.app.ready.when"), "`healthy` needs a `health_check`", help);
     }

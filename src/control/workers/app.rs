@@ -10,6 +10,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::crew::{Crew, News};
 use super::desk::{Said, Word};
+use super::scaler::Scaler;
 use super::{OrderError, Output, process, words};
 use crate::keeper;
 use crate::server::Health;
@@ -53,6 +54,7 @@ pub struct App {
     /// Settings, or the same settings started anew.
     pub generation: u64,
     pub surge: u16,
+    pub scaler: Scaler,
     pub view: Arc<Mutex<Value>>,
     running: Option<Running>,
     /// Workers that use too much memory.
@@ -74,6 +76,7 @@ pub struct Ears {
 impl App {
     pub fn new(crew: Crew, count: u16, surge: u16, view: Arc<Mutex<Value>>) -> Self {
         Self {
+            scaler: Scaler::new(crew.launcher.spec.instances),
             crew,
             count,
             generation: 1,
@@ -232,7 +235,29 @@ impl App {
         if now.saturating_duration_since(self.measured) >= MEASURE {
             self.measured = now;
             self.crew.workers.values_mut().for_each(process::measure);
+            self.scale_by_load(now);
         }
+    }
+
+    /// More or fewer workers by how busy they are. Not during a rollout: its workers are not those that will be there.
+    fn scale_by_load(&mut self, now: Instant) {
+        let is_free = self.running.is_none() && self.stopping.is_none() && self.waiting.is_empty();
+        if !is_free || self.crew.workers.len() != usize::from(self.count) {
+            self.scaler.rest();
+        } else if let Some(change) = self.scaler.look(&self.crew, now) {
+            self.scale(change.to, None);
+        }
+        let wanted = self.running.as_ref().map_or(self.count, |running| running.wanted);
+        self.scaler.record(&self.crew, wanted);
+    }
+
+    /// Fills places that are free, or empties the highest.
+    fn scale(&mut self, count: u16, waiter: Option<oneshot::Sender<Result<Value, OrderError>>>) {
+        let mut wanted: BTreeSet<Id> = self.current().keys().filter(|id| id.slot < count).copied().collect();
+        let taken: BTreeSet<u16> = wanted.iter().map(|id| id.slot).collect();
+        let free = (0..count).filter(|slot| !taken.contains(slot));
+        wanted.extend(free.map(|slot| Id { slot, generation: self.generation }));
+        self.begin(wanted, waiter);
     }
 
     /// A request that was picked for it a moment ago may not be counted yet, so it is looked at twice.
@@ -262,14 +287,10 @@ impl App {
                     let wanted = Rollout::wanted(self.count, self.generation);
                     self.begin(wanted, Some(waiter));
                 }
-                Order::Scale(count, waiter) => {
-                    let mut wanted: BTreeSet<Id> =
-                        self.current().keys().filter(|id| id.slot < count).copied().collect();
-                    let taken: BTreeSet<u16> = wanted.iter().map(|id| id.slot).collect();
-                    let free = (0..count).filter(|slot| !taken.contains(slot));
-                    wanted.extend(free.map(|slot| Id { slot, generation: self.generation }));
-                    self.begin(wanted, Some(waiter));
-                }
+                Order::Scale(count, waiter) => match self.scaler.check(count) {
+                    Ok(()) => self.scale(count, Some(waiter)),
+                    Err(refusal) => _ = waiter.send(Err(refusal)),
+                },
                 Order::Stop(done) => self.stop(done),
             }
         }
@@ -391,6 +412,7 @@ impl App {
         *self.view.lock() = json!({
             "instances": self.count,
             "rolling_out": self.running.is_some(),
+            "scaling": self.scaler.view(),
             "workers": workers,
         });
     }

@@ -85,7 +85,7 @@ impl Place {
 }
 
 impl Launcher {
-    /// Whether the preload leads the app to its socket.
+    /// Whether Node loads the preload, which leads an app to its socket and reports how it is.
     pub fn uses_preload(&self) -> bool {
         self.spec.preload && runs_node(self.spec.command.words())
     }
@@ -145,6 +145,7 @@ impl Launcher {
                 set("LISTEN_FDS", "1".to_owned());
                 set("LISTEN_FDNAMES", "lintel".to_owned());
             }
+            Place::Nowhere if self.uses_preload() => set("LINTEL_LISTEN", "nowhere".to_owned()),
             Place::Nowhere => {}
         }
         if self.uses_preload() {
@@ -241,7 +242,14 @@ mod tests {
         assert_eq!(value(&order, "PORT"), Some(port.to_string().as_str()));
         assert_eq!((value(&order, "NODE_OPTIONS"), &order.socket), (None, &None));
         let task = launcher(r#"{ "command": "node queue.js", "task": true }"#);
-        assert_eq!(task.place(ID).unwrap(), Place::Nowhere);
+        let place = task.place(ID).unwrap();
+        assert_eq!(place, Place::Nowhere);
+        let order = task.order(ID, 9, &place);
+        assert_eq!((value(&order, "LINTEL_LISTEN"), &order.socket), (Some("nowhere"), &None));
+        assert_eq!(value(&order, "NODE_OPTIONS"), Some("--require=/run/l/preload.cjs"));
+        let other = launcher(r#"{ "command": "python3 queue.py", "task": true }"#);
+        let order = other.order(ID, 9, &Place::Nowhere);
+        assert_eq!((value(&order, "NODE_OPTIONS"), value(&order, "LINTEL_LISTEN")), (None, None));
         for (command, is_node) in
             [("/usr/bin/node a", true), ("npm start", true), ("./bin.mjs", true), ("deno run a.ts", false)]
         {

@@ -14,6 +14,7 @@ mod files;
 mod launch;
 mod output;
 mod process;
+mod scaler;
 mod words;
 
 use std::collections::BTreeMap;

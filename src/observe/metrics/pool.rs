@@ -1,7 +1,7 @@
 //! What is counted per pool: requests, retries, the queue, stickiness, tunnels.
 
 use super::cell::{Counter, CounterBy, Gauge, Histogram};
-use super::family::{Cells, Family, Handle, Kind};
+use super::family::{Cells, Family, Handle, Kind, Samples};
 use crate::observe::label::labels;
 
 /// Handles of one pool.
@@ -53,6 +53,12 @@ pub struct PoolCells {
     pub tunnels_open: Gauge,
     /// Tunnels opened so far.
     pub tunnels: Counter,
+    /// Workers that its app is to have; 0 without an app.
+    pub workers_wanted: Gauge,
+    /// The most that they may become; 0 where their number does not change by itself.
+    pub workers_max: Gauge,
+    /// Mean load that their number goes by, in thousandths.
+    pub workers_load: Gauge,
 }
 
 impl Cells for PoolCells {
@@ -135,5 +141,33 @@ impl Cells for PoolCells {
             help: "Tunnels (WebSockets) opened.",
             read: |cells, samples| samples.value(&[], cells.tunnels.count() as f64),
         },
+        Family {
+            name: "lintel_pool_workers_wanted",
+            kind: Kind::Gauge,
+            labels: &[],
+            help: "Workers that the pool's app is to have; those that are ready: lintel_worker_up.",
+            read: |cells, samples| some(samples, &cells.workers_wanted, cells.workers_wanted.value() as f64),
+        },
+        Family {
+            name: "lintel_pool_workers_max",
+            kind: Kind::Gauge,
+            labels: &[],
+            help: "Most workers that an app that scales itself may have.",
+            read: |cells, samples| some(samples, &cells.workers_max, cells.workers_max.value() as f64),
+        },
+        Family {
+            name: "lintel_pool_workers_load",
+            kind: Kind::Gauge,
+            labels: &[],
+            help: "Mean load of the workers that their number goes by, 0 to 1.",
+            read: |cells, samples| some(samples, &cells.workers_max, cells.workers_load.value() as f64 / 1e3),
+        },
     ];
+}
+
+/// A value of pools for which there is one: where this gauge is not 0.
+fn some(samples: &mut Samples<'_>, shown_by: &Gauge, value: f64) {
+    if shown_by.value() != 0 {
+        samples.value(&[], value);
+    }
 }

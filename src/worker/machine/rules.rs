@@ -16,7 +16,7 @@ const GOOD_LIFE: Duration = Duration::from_secs(60);
 /// What shows that a worker can be given work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ripe {
-    /// That it runs.
+    /// That it has run for `TRIAL_OF_TASK`.
     Running,
     Listening,
     Healthy,
@@ -70,7 +70,7 @@ impl Rules {
         }
     }
 
-    /// An action on the pool, where there is one.
+    /// What means something only where there is a pool.
     pub(super) fn for_pool(&self, action: Action) -> Option<Action> {
         (self.trade == Trade::Server).then_some(action)
     }

@@ -197,17 +197,61 @@ fn readiness_is_what_was_asked_for() {
     }
 }
 
+/// A task that has run for its time.
+fn ready_task(keys: &str) -> Life {
+    let mut life = Life::of(&format!(r#", "task": true {keys}"#), Standing::Proven);
+    life.tell(Event::Spawned { pid: 7 });
+    life.wait();
+    assert_eq!(life.state(), State::Ready);
+    life
+}
+
 #[test]
-fn a_task_is_ready_once_it_runs_and_knows_no_pool() {
+fn a_task_is_ready_once_it_has_run_for_a_second_and_knows_no_pool() {
     let mut life = Life::of(r#", "task": true"#, Standing::Proven);
-    let after = Duration::ZERO;
-    let actions = life.tell(Event::Spawned { pid: 7 });
-    assert_eq!(entries(&actions), [Entry::Started { pid: 7 }, Entry::Ready { after }]);
-    assert_eq!(actions.len(), 2);
-    life.tell(Event::Beat { rss: 1 });
-    assert_eq!(entries(&life.wait().1), [Entry::Silent { silent_for: VETO_AFTER }]);
+    assert_eq!(life.at(0.5).tell(Event::Spawned { pid: 7 }), [Action::Log(Entry::Started { pid: 7 })]);
+    assert_eq!(life.tell(Event::Beat { rss: 1 }), []);
+    let ready = [Action::Log(Entry::Ready { after: SECOND })];
+    assert_eq!(life.wait(), (SECOND / 2, ready.to_vec()));
     let asked = [Action::Log(Entry::Stopping { signal: Signal::Term }), TERM];
     assert_eq!(life.tell(Event::StopWanted), asked);
+}
+
+#[test]
+fn a_task_that_ends_at_once_is_a_boot_crash() {
+    let mut life = Life::of(r#", "task": true"#, Standing::OnTrial);
+    life.tell(Event::Spawned { pid: 7 });
+    let actions = life.at(0.9).tell(Event::Exited(Exit::Code(1)));
+    assert!(matches!(entries(&actions)[..], [Entry::BootCrash { pause: None, .. }]), "{actions:?}");
+    assert_eq!(life.state(), State::Failed);
+}
+
+#[test]
+fn a_task_that_has_something_to_say_is_ready_then() {
+    let mut life = Life::of(r#", "task": true, "ready": { "when": "signal" }"#, Standing::Proven);
+    life.tell(Event::Spawned { pid: 7 });
+    assert_eq!(life.machine.next_deadline(), Some(life.start + 30 * SECOND));
+    assert_eq!(life.at(9.0).tell(Event::AppReady), [Action::Log(Entry::Ready { after: 9 * SECOND })]);
+}
+
+#[test]
+fn a_task_that_computes_is_not_talked_about_until_it_stalls() {
+    let mut life = ready_task("");
+    life.tell(Event::Beat { rss: 1 });
+    assert_eq!(life.wait(), (VETO_AFTER, vec![]));
+    assert_eq!(life.at(20.0).tell(Event::Beat { rss: 1 }), []);
+    life.wait();
+    let silent_for = 30 * SECOND;
+    let stalled = vec![Action::Report, Action::Log(Entry::Stalled { silent_for })];
+    assert_eq!(life.wait(), (silent_for - VETO_AFTER, stalled));
+    assert_eq!(life.wait(), (REPORT_TIME, vec![KILL]));
+}
+
+#[test]
+fn a_task_is_replaced_for_its_memory() {
+    let mut life = ready_task(r#", "restart": { "max_memory": "1KiB" }"#);
+    let told = life.tell(Event::Beat { rss: 1025 });
+    assert_eq!(told.last(), Some(&Action::ReplaceWanted { rss: 1025 }));
 }
 
 #[test]
