@@ -6,7 +6,7 @@
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-run: ## build, then run the demo: Lintel before three Node servers, until Ctrl-C
+run: ## build, then run the demo: Lintel and the three Node workers that it runs, until Ctrl-C
 # On a terminal, Ctrl-C would end make as well, and make would report that; so the script gets the terminal to itself
 # (-m), and should its shell be ended from outside, the kernel tells it.
 	@if [ -t 0 ]; then exec bash -mc 'setpriv --pdeathsig TERM scripts/run; exit $$?'; else exec scripts/run; fi

@@ -1,6 +1,6 @@
 // The demo server: puts the parts together and listens. One process of this is one server behind Lintel.
 //
-//   PORT=3001 DEMO_INDEX=1 node server.js
+//   PORT=3001 node server.js
 //
 // Every setting is an environment variable; lib/settings.js lists them.
 
@@ -22,7 +22,7 @@ const redis = settings.redisUrl ? await connectRedis(settings.redisUrl) : null;
 
 // Socket.IO takes its own requests and passes on the rest, but only to whoever listened before it: hence this order.
 const server = http.createServer((req, res) => app(req, res));
-const chat = attachChat(server, settings, redis);
+const chat = await attachChat(server, settings, redis);
 const echo = attachEcho(server, settings);
 const app = createApp({ settings, flight, cpuPool, redis, chat, echo });
 

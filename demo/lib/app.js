@@ -15,7 +15,7 @@ import { workRoutes } from './work.js';
 const publicFolder = fileURLToPath(new URL('../public', import.meta.url));
 
 export function createApp(parts) {
-  const { settings, flight, chat } = parts;
+  const { settings, flight } = parts;
   const app = express();
   app.disable('x-powered-by');
   app.set('trust proxy', settings.trustProxy);
@@ -35,7 +35,6 @@ export function createApp(parts) {
   app.use(bodyRoutes(parts));
   app.use(eventRoutes(parts));
   app.use(metricsRoute(parts));
-  app.use(chat.peerRoute());
   app.use('/session', sessionRoutes(parts));
   app.use(express.static(publicFolder, { setHeaders: pageHeaders }));
 

@@ -1,7 +1,8 @@
 // The Socket.IO chat. Every message carries the index of the server its author is connected to.
 //
 // A chat is only a chat if people on different servers hear each other: with Redis through Socket.IO's Redis adapter,
-// else by passing each message to the other servers directly (peers.js).
+// else by passing each message to the other servers directly (peers.js). The latter tells a new server what was said
+// before it came, too.
 
 import { createAdapter } from '@socket.io/redis-adapter';
 import { Server } from 'socket.io';
@@ -9,8 +10,9 @@ import { Server } from 'socket.io';
 import { Peers } from './peers.js';
 
 const HISTORY = 30;
+const KNOWN = 2000; // messages by id, lest one that comes twice is shown twice
 
-export function attachChat(httpServer, settings, redis) {
+export async function attachChat(httpServer, settings, redis) {
   const io = new Server(httpServer, {
     serveClient: true, // the page loads /socket.io/socket.io.js from here
     destroyUpgrade: false, // echo.js answers the upgrades that are nobody's
@@ -24,27 +26,29 @@ export function attachChat(httpServer, settings, redis) {
   }
 
   const history = [];
+  const known = new Set();
   const deliver = (message) => {
+    if (known.has(message.id)) return;
+    known.add(message.id);
+    if (known.size > KNOWN) known.delete(known.values().next().value);
     history.push(message);
+    history.sort((a, b) => a.at - b.at);
     if (history.length > HISTORY) history.shift();
     io.local.emit('message', message);
   };
-  const peers = new Peers(settings, deliver);
+  const peers = await openPeers(redis ? null : settings.peerFolder, { deliver, history });
   // Through Redis each server is told by the adapter; 'deliver' keeps its history in step with what its clients see.
   io.on('deliver', deliver);
 
   const publish = (message) => {
     deliver(message);
     if (redis) io.serverSideEmit('deliver', message);
-    else peers.send(message);
+    else peers?.send(message);
   };
 
   let closing = false;
-  let serial = 0;
-  const compose = (fields) => {
-    serial += 1;
-    return { id: `${settings.index}-${process.pid}-${serial}`, at: Date.now(), index: settings.index, ...fields };
-  };
+  // Neither index nor process id tells containers apart.
+  const compose = (fields) => ({ id: crypto.randomUUID(), at: Date.now(), index: settings.index, ...fields });
 
   io.on('connection', (socket) => {
     const name = cleanName(socket.handshake.auth?.name) || `guest-${socket.id.slice(0, 4)}`;
@@ -68,14 +72,27 @@ export function attachChat(httpServer, settings, redis) {
     get count() {
       return io.engine.clientsCount;
     },
-    peerRoute: () => peers.route(),
     // Ends every session in a way that makes clients come back, to another server.
     close: async () => {
       closing = true;
       await io.close().catch(() => {});
+      peers?.close();
       await Promise.allSettled(copies.map((copy) => copy.close()));
     },
   };
+}
+
+// A chat that stays on one server is better than none.
+async function openPeers(folder, chat) {
+  if (!folder) return null;
+  const peers = new Peers(folder, chat);
+  try {
+    await peers.open();
+    return peers;
+  } catch (error) {
+    console.error(`chat: other servers do not hear what is said here: ${error.message}`);
+    return null;
+  }
 }
 
 function cleanName(name) {

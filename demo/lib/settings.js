@@ -16,8 +16,9 @@ export function readSettings(env) {
     port: number(env, 'PORT', 3000),
     host: text(env, 'HOST', '127.0.0.1'),
 
-    // Which of the servers this is. NODE_APP_INSTANCE is what process managers set.
-    index: number(env, 'NODE_APP_INSTANCE', number(env, 'DEMO_INDEX', 0)),
+    // Which of the servers this is. NODE_APP_INSTANCE is what Lintel tells its workers.
+    // On one of several machines (docker-compose.yml), 21 is worker 1 of machine 2.
+    index: 10 * number(env, 'DEMO_SERVER', 0) + number(env, 'NODE_APP_INSTANCE', number(env, 'DEMO_INDEX', 0)),
 
     // Whose X-Forwarded-* is believed: the front door on this machine or in the same private network.
     trustProxy: text(env, 'TRUST_PROXY', 'loopback, uniquelocal'),
@@ -26,10 +27,9 @@ export function readSettings(env) {
     redisUrl: text(env, 'REDIS_URL', null),
     sessionSecret: text(env, 'SESSION_SECRET', 'lintel-demo: replace me outside a demo'),
 
-    // Without Redis, the servers pass chat messages to each other directly: base URLs of the others, comma-separated,
-    // and a key that only they know.
-    peers: text(env, 'DEMO_PEERS', '').split(',').map((url) => url.trim()).filter(Boolean),
-    peerKey: text(env, 'DEMO_PEER_KEY', null),
+    // Without Redis, the servers pass chat messages to each other directly, over sockets in this folder. Without it too,
+    // people only hear those on the same server.
+    peerFolder: text(env, 'DEMO_PEER_FOLDER', null),
 
     // Worker threads for /cpu, and how many tasks may wait for one.
     cpu: { threads: number(env, 'CPU_THREADS', 2), queue: number(env, 'CPU_QUEUE', 4) },

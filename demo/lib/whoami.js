@@ -12,6 +12,7 @@ export function whoamiRoute({ settings }) {
       index: settings.index,
       pid: process.pid,
       port: settings.port,
+      uptime: Math.floor(process.uptime()), // s
       hostname: os.hostname(),
       node: process.version,
       method: req.method,

@@ -73,7 +73,7 @@ function addToPillar(server, ms) {
   pillar.lastAt = performance.now();
   pillar.times.push(ms);
   if (pillar.times.length > 30) pillar.times.shift();
-  pillar.address.textContent = `pid ${server.pid} · port ${server.port}`;
+  pillar.address.textContent = `pid ${server.pid} · up ${inWords(server.uptime)}`;
   pillar.count.textContent = pillar.answers.toLocaleString('en');
   pillar.time.textContent = inMs(median(pillar.times));
   pillar.element.animate([{ '--flash': 1 }, { '--flash': 0 }], { duration: 700, easing: 'ease-out' });
@@ -109,6 +109,10 @@ function fadeTheQuiet() {
   }
 }
 
+function inWords(seconds) {
+  return seconds < 120 ? `${seconds} s` : seconds < 7200 ? `${Math.floor(seconds / 60)} min` : `${Math.floor(seconds / 3600)} h`;
+}
+
 function median(values) {
   return [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)];
 }
@@ -133,5 +137,5 @@ function showRequest(server) {
   byId('seen').replaceChildren(...shown.flatMap(([name, value]) => [draw('dt', {}, name), draw('dd', {}, String(value))]));
   byId('served').replaceChildren('server ', badge(server.index));
   // Process 1 is a container's own; outside of it that number is another process, and the most important one.
-  byId('kill').textContent = server.pid === 1 ? `docker compose kill node${server.index}` : `kill ${server.pid}`;
+  byId('kill').textContent = server.index < 10 ? `kill ${server.pid}` : `docker compose kill node${Math.floor(server.index / 10)}`;
 }

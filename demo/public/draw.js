@@ -9,8 +9,8 @@ export function draw(tag, properties = {}, ...children) {
   return element;
 }
 
-// A server has the same colour everywhere: --server-N in page.css.
-export const colourOf = (index) => `var(--server-${index > 0 ? ((index - 1) % 8) + 1 : 0})`;
+// A server has the same colour everywhere: --server-N in page.css. Who is no server, null, is grey.
+export const colourOf = (index) => (index === null ? 'var(--nobody)' : `var(--server-${index % 8})`);
 
 export function paint(element, index) {
   element.style.setProperty('--colour', colourOf(index));

@@ -16,10 +16,11 @@ export function startWork() {
 async function ask(path, tile) {
   try {
     const { answer, ms } = await timedFetch(path);
-    const index = Number(answer.headers.get('x-demo-server') ?? 0);
+    const sender = answer.headers.get('x-demo-server'); // none where Lintel itself answers
+    const index = sender === null ? null : Number(sender);
     tile.className = answer.ok ? 'tile' : 'tile refused';
     tile.textContent = answer.ok ? inMs(ms) : String(answer.status);
-    tile.title = `server ${index}: ${answer.status} ${answer.statusText}`;
+    tile.title = `${sender === null ? 'no server' : `server ${sender}`}: ${answer.status} ${answer.statusText}`;
     paint(tile, index);
   } catch (error) {
     tile.className = 'tile refused';

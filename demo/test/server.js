@@ -8,6 +8,9 @@ import { fileURLToPath } from 'node:url';
 
 const PROGRAM = fileURLToPath(new URL('../server.js', import.meta.url));
 
+const running = new Set();
+process.once('exit', () => running.forEach((child) => child.kill('SIGKILL')));
+
 export async function startServer(test, env = {}) {
   const child = spawn(process.execPath, [PROGRAM], {
     env: { PATH: process.env.PATH, PORT: '0', DEMO_INDEX: '1', ...env },
@@ -19,7 +22,8 @@ export async function startServer(test, env = {}) {
     await ended;
   };
   test?.after(stop);
-  process.once('exit', () => child.kill('SIGKILL'));
+  running.add(child);
+  child.once('exit', () => running.delete(child));
 
   let complaints = '';
   child.stderr.on('data', (piece) => {

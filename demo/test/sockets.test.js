@@ -1,12 +1,15 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
+import { mkdtemp, readdir, rm } from 'node:fs/promises';
 import net from 'node:net';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
 import { describe, test } from 'node:test';
 
 import { io } from 'socket.io-client';
 import WebSocket from 'ws';
 
-import { startServer } from './server.js';
+import { eventually, startServer } from './server.js';
 
 async function openEcho(t, server, query = '') {
   const client = new WebSocket(`${server.url.replace('http', 'ws')}/ws${query}`);
@@ -19,6 +22,12 @@ function openChat(t, server, options = {}) {
   const client = io(server.url, { forceNew: true, ...options });
   t.after(() => client.disconnect());
   return client;
+}
+
+async function peerFolder(t) {
+  const folder = await mkdtemp(path.join(tmpdir(), 'lintel-demo-peers-'));
+  t.after(() => rm(folder, { recursive: true, force: true }));
+  return folder;
 }
 
 describe('the WebSocket echo', () => {
@@ -80,23 +89,53 @@ describe('the chat', () => {
     assert.deepEqual(confirmed, { id: message.id, index: 2 });
   });
 
-  test('reaches people on other servers without Redis, and newcomers see what was said', async (t) => {
-    const DEMO_PEER_KEY = 'only the servers know';
-    const b = await startServer(t, { DEMO_PEER_KEY, DEMO_INDEX: '2' });
-    const a = await startServer(t, { DEMO_PEER_KEY, DEMO_INDEX: '1', DEMO_PEERS: b.url });
-    const speaker = openChat(t, a, { auth: { name: 'Grace' } });
-    const listener = openChat(t, b);
-    await Promise.all([speaker, listener].map((client) => new Promise((resolve) => client.once('welcome', resolve))));
-
-    const heard = new Promise((resolve) => {
-      listener.on('message', (message) => message.kind === 'say' && resolve(message));
+  test('reaches people on other servers without Redis, each once', async (t) => {
+    const DEMO_PEER_FOLDER = await peerFolder(t);
+    const servers = await Promise.all(['0', '1', '2'].map((index) => startServer(t, { DEMO_PEER_FOLDER, DEMO_INDEX: index })));
+    const clients = servers.map((server, i) => openChat(t, server, { auth: { name: `guest ${i}` } }));
+    const heard = clients.map(() => []);
+    clients.forEach((client, i) => client.on('message', ({ kind, text }) => kind === 'say' && heard[i].push(text)));
+    await Promise.all(clients.map((client) => new Promise((resolve) => client.once('welcome', resolve))));
+    await eventually('a message at everyone', async () => {
+      clients[0].emit('say', 'hello?'); // the servers may still be meeting
+      return heard.every((texts) => texts.length > 0);
     });
-    speaker.emit('say', 'over here');
-    const message = await heard;
-    assert.deepEqual([message.name, message.text, message.index], ['Grace', 'over here', 1]);
 
-    const newcomer = openChat(t, b);
-    const { history } = await new Promise((resolve) => newcomer.once('welcome', resolve));
-    assert.ok(history.some(({ text }) => text === 'over here'));
+    const numbers = Array.from({ length: 20 }, (_, i) => String(i));
+    for (const number of numbers) clients[1].emit('say', number);
+    clients[1].emit('say', 'end');
+    await eventually('the last message at everyone', () => heard.every((texts) => texts.includes('end')));
+    for (const texts of heard) assert.deepEqual(texts.filter((text) => text !== 'hello?'), [...numbers, 'end']);
+  });
+
+  test('tells people on a server that came later what was said, and forgets servers that are gone', async (t) => {
+    const DEMO_PEER_FOLDER = await peerFolder(t);
+    const [first, second] = await Promise.all(['0', '1'].map((index) => startServer(t, { DEMO_PEER_FOLDER, DEMO_INDEX: index })));
+    await openChat(t, first).emitWithAck('say', 'before your time');
+    second.child.kill('SIGKILL');
+    await second.ended;
+    assert.equal((await readdir(DEMO_PEER_FOLDER)).length, 2, 'what is killed leaves its socket');
+
+    const third = await startServer(t, { DEMO_PEER_FOLDER, DEMO_INDEX: '1' });
+    const texts = await eventually('the history of another server', async () => {
+      const newcomer = openChat(t, third);
+      const { history } = await new Promise((resolve) => newcomer.once('welcome', resolve));
+      newcomer.disconnect();
+      return history.some(({ kind }) => kind === 'say') && history.map(({ text }) => text);
+    });
+    assert.ok(texts.includes('before your time'), texts);
+    await eventually('the end of the stale socket', async () => (await readdir(DEMO_PEER_FOLDER)).length === 2);
+
+    first.child.kill('SIGTERM');
+    assert.deepEqual(await first.ended, { code: 0, signal: null });
+    assert.equal((await readdir(DEMO_PEER_FOLDER)).length, 1);
+    assert.equal(first.complaints() + third.complaints(), '');
+  });
+
+  test('goes on alone where it cannot meet other servers, and says so', async (t) => {
+    const server = await startServer(t, { DEMO_PEER_FOLDER: '/dev/null/nowhere' });
+    const { index } = await openChat(t, server).emitWithAck('say', 'anyone?');
+    assert.equal(index, 1);
+    await eventually('a complaint', () => /other servers do not hear/.test(server.complaints()));
   });
 });

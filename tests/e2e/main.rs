@@ -9,6 +9,7 @@ mod spread;
 mod balancing;
 mod browser;
 mod command_line;
+mod demo;
 mod ending;
 mod forwarding;
 mod health;
