@@ -1,7 +1,7 @@
 # What there is to do here. `make` alone lists it.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test build check fmt docs certs
+.PHONY: help run test bench build check fmt docs certs
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -13,6 +13,9 @@ run: ## build, then run the demo: Lintel and the three Node workers that it runs
 
 test: ## install what the tests need and run everything
 	@scripts/test
+
+bench: ## measure Lintel side by side with nginx, HAProxy, Envoy, Caddy and Traefik (BENCH=--quick for minutes)
+	@scripts/bench $(BENCH)
 
 build: ## build the release binary, target/release/lintel
 	@scripts/setup build
