@@ -11,6 +11,7 @@ use schemars::{JsonSchema, json_schema};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 
+use crate::life::Life;
 use crate::net::{Address, Endpoint};
 use crate::observe::metrics::ServerReading;
 use crate::units::form;
@@ -74,6 +75,8 @@ pub struct Server {
 pub struct State {
     /// 0 unknown, 1 up, 2 down: the active check's word.
     health: std::sync::atomic::AtomicU8,
+    /// Share of the work now; what the Spec says until somebody changes it.
+    weight: AtomicU32,
     /// No new work; sessions bound to it stay.
     pub draining: AtomicBool,
     /// Milliseconds on the process clock (`process_ms`) until which outlier detection keeps it out; 0 when it does
@@ -105,6 +108,8 @@ pub struct State {
     is_worker: AtomicBool,
     dead: AtomicBool,
     died: Notify,
+    /// How far its end has come, when a reload or an order took it away.
+    pub life: Life,
 }
 
 /// Milliseconds on the process clock, the one that all times in `State` are on; never 0.
@@ -124,7 +129,9 @@ impl Server {
     ) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         let id = NEXT.fetch_add(1, Ordering::Relaxed);
-        Self { id, pool, identity, endpoint, spec, state: State::default(), metrics }
+        let state = State::default();
+        state.weigh(spec.weight);
+        Self { id, pool, identity, endpoint, spec, state, metrics }
     }
 }
 
@@ -164,11 +171,26 @@ impl State {
         before != code
     }
 
+    /// Share of the work against its neighbours, as the next server set will have it.
+    pub fn weight(&self) -> u32 {
+        self.weight.load(Ordering::Relaxed)
+    }
+
+    pub fn weigh(&self, weight: u32) {
+        self.weight.store(weight, Ordering::Relaxed);
+    }
+
     /// Gives it no new work, and has its WebSockets say goodbye.
     pub fn leave(&self) {
         self.draining.store(true, Ordering::Relaxed);
         self.leaving.store(true, Ordering::Relaxed);
         self.left.notify_waiters();
+    }
+
+    /// Gives it work again.
+    pub fn come_back(&self) {
+        self.leaving.store(false, Ordering::Relaxed);
+        self.draining.store(false, Ordering::Relaxed);
     }
 
     /// Marks it as a process whose end will be told.

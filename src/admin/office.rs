@@ -9,12 +9,14 @@ use http_body_util::BodyExt;
 use hyper::StatusCode;
 use hyper::body::{Bytes, Frame};
 use hyper::http::request::Parts;
+use parking_lot::Mutex;
 use serde_json::{Value, json};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use super::order::{Follow, NoOrder, Order};
 use super::page::{Page, TEXT, page, with_body};
 use super::view;
+use crate::control::command::{Command, LastReload};
 use crate::control::workers::{Line, OrderError, Workers};
 use crate::snapshot::Live;
 
@@ -30,6 +32,9 @@ const WAITING: usize = 256;
 pub struct Office {
     pub live: Arc<Live>,
     pub workers: Arc<Workers>,
+    /// To the program as a whole.
+    pub commands: mpsc::UnboundedSender<Command>,
+    pub last_reload: Arc<Mutex<LastReload>>,
 }
 
 /// The answer to an order; `None` when the request is none.
@@ -50,10 +55,25 @@ pub async fn answer(office: &Office, head: &Parts) -> Option<Page> {
 impl Office {
     async fn carry_out(&self, order: Order) -> Page {
         match order {
-            Order::Status => say(StatusCode::OK, &view::status(&self.live.load(), &self.workers)),
+            Order::Status => say(StatusCode::OK, &view::status(self)),
+            Order::Reload => self.reload().await,
             Order::Rollout { pool } => report(self.workers.rollout(&pool).await),
             Order::Scale { pool, instances } => report(self.workers.scale(&pool, instances).await),
             Order::Logs { pool, worker, lines, follow } => self.logs(&pool, worker, lines, follow),
+        }
+    }
+
+    async fn reload(&self) -> Page {
+        let (waiter, answer) = oneshot::channel();
+        let sent = self.commands.send(Command::Reload(waiter)).is_ok();
+        match answer.await {
+            Ok(Ok(reloaded)) if sent => say(StatusCode::OK, &view::reloaded(&reloaded)),
+            Ok(Err(problems)) => {
+                let error = "the config has problems; nothing has changed";
+                let problems: Vec<_> = problems.0.iter().map(view::problem).collect();
+                say(StatusCode::UNPROCESSABLE_ENTITY, &json!({ "error": error, "problems": problems }))
+            }
+            _ => refuse(StatusCode::CONFLICT, &OrderError::Ending.to_string()),
         }
     }
 

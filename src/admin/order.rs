@@ -16,6 +16,8 @@ pub enum Follow {
 pub enum Order {
     /// Everything that is known of pools, servers and workers.
     Status,
+    /// Reads the config again.
+    Reload,
     /// Starts new workers beside the old ones and ends these.
     Rollout {
         pool: String,
@@ -43,12 +45,13 @@ pub enum NoOrder {
 }
 
 impl Order {
-    /// Reads `GET /status`, `POST /pools/NAME/rollout`, `POST /pools/NAME/scale?instances=N` and
+    /// Reads `GET /status`, `POST /reload`, `POST /pools/NAME/rollout`, `POST /pools/NAME/scale?instances=N` and
     /// `GET /pools/NAME/logs?worker=I&lines=N&follow=1`.
     pub fn read(method: &Method, path: &str, query: &str) -> Result<Self, NoOrder> {
         let parts: Vec<&str> = path.trim_start_matches('/').split('/').collect();
         match *parts.as_slice() {
             ["status"] => only(&Method::GET, method, "GET").map(|()| Self::Status),
+            ["reload"] => only(&Method::POST, method, "POST").map(|()| Self::Reload),
             ["pools", pool, "rollout"] => {
                 only(&Method::POST, method, "POST")?;
                 Ok(Self::Rollout { pool: pool.to_owned() })
@@ -72,7 +75,7 @@ impl Order {
 
     /// Whether something changes by it.
     pub fn changes(&self) -> bool {
-        matches!(self, Self::Rollout { .. } | Self::Scale { .. })
+        !matches!(self, Self::Status | Self::Logs { .. })
     }
 }
 

@@ -1,6 +1,5 @@
 //! Engine threads: each with its own runtime, its own idle connections, and connections that stay on it for life.
 
-use std::cell::RefCell;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -8,22 +7,19 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::LocalSet;
 
-use super::accept::{self, Gateway, Incoming};
-use crate::listener::{Gate, Socket};
-use crate::net::Endpoint;
+use super::accept::{self, Incoming};
+use super::front::{Front, Gateway};
+use crate::listener::{Share, Socket};
 use crate::observe::metrics::CloseReason;
 use crate::proxy::connection;
 use crate::proxy::engine::{Engine, Process};
-use crate::snapshot::{Live, Snapshot};
+use crate::snapshot::Live;
 
 /// How often idle connections to servers are looked through.
 const SWEEP: Duration = Duration::from_millis(500);
-
-/// How long connections are still accepted after newcomers are turned away: a round trip across the world.
-const LAST_ACCEPTS: Duration = Duration::from_millis(300);
 
 /// What an engine thread is told.
 pub enum Order {
@@ -33,8 +29,8 @@ pub enum Order {
     Serve(Incoming),
     /// Accept no more; end when the last connection has.
     Drain,
-    /// End what still runs.
-    Cut,
+    /// Have everything look whether its end has come.
+    Wake,
 }
 
 /// Open connections of each engine thread, to spread new ones evenly.
@@ -77,8 +73,6 @@ pub struct Engines {
     load: Arc<Load>,
     ended: Arc<Notify>,
     threads: Vec<JoinHandle<()>>,
-    /// Keeps unix sockets' files until the end.
-    sockets: RefCell<Vec<Socket>>,
 }
 
 impl Engines {
@@ -99,38 +93,29 @@ impl Engines {
             };
             threads.push(std::thread::Builder::new().name(format!("lintel-engine-{number}")).spawn(body)?);
         }
-        Ok(Self { orders, load, ended, threads, sockets: RefCell::default() })
+        Ok(Self { orders, load, ended, threads })
     }
 
-    /// Accepts from every socket on every thread. `sockets` are those of the snapshot's listeners, in their order.
-    pub fn listen(&self, snapshot: &Snapshot, sockets: Vec<Socket>, gate: &Arc<Gate>) -> io::Result<()> {
-        for (listener, socket) in snapshot.listeners.iter().zip(&sockets) {
-            let entrance = Arc::new(gate.entrance(listener.spec.limits.connections));
-            let port = match socket.local_address() {
-                Endpoint::Inet(address) => address.port(),
-                Endpoint::Unix(_) => 0,
-            };
-            for orders in &*self.orders {
-                let (listener, entrance) = (Arc::clone(listener), Arc::clone(&entrance));
-                let gateway = Gateway { listener, entrance, share: socket.share()?, port };
-                let _ = orders.send(Order::Listen(Box::new(gateway)));
-            }
+    /// A socket once for every thread.
+    pub fn shares(&self, socket: &Socket) -> io::Result<Vec<Share>> {
+        self.orders.iter().map(|_| socket.share()).collect()
+    }
+
+    /// Accepts from a socket on every thread, until the sender that is given back is dropped.
+    pub fn listen(&self, front: &Arc<Front>, shares: Vec<Share>, port: u16) -> watch::Sender<()> {
+        let (open, watched) = watch::channel(());
+        for (orders, share) in self.orders.iter().zip(shares) {
+            let gateway = Gateway { front: Arc::clone(front), share, port, open: watched.clone() };
+            let _ = orders.send(Order::Listen(Box::new(gateway)));
         }
-        *self.sockets.borrow_mut() = sockets;
-        Ok(())
+        open
     }
 
-    /// Stops accepting; ready when the last connection of every thread has ended.
+    /// Accepts what the system has accepted already and nothing more; ready when the last connection has ended.
     pub async fn drain(&self) {
-        let turned_away = self.sockets.borrow().iter().filter(|socket| socket.turn_away().is_ok()).count();
-        if turned_away > 0 {
-            // Handshakes under way come to their end and are served.
-            tokio::time::sleep(LAST_ACCEPTS).await;
-        }
         for orders in &*self.orders {
             let _ = orders.send(Order::Drain);
         }
-        self.sockets.borrow_mut().clear();
         self.ended().await;
     }
 
@@ -145,10 +130,13 @@ impl Engines {
         }
     }
 
-    /// Ends what still runs; each exchange leaves its record.
-    pub fn cut(&self) {
-        for orders in &*self.orders {
-            let _ = orders.send(Order::Cut);
+    /// What has everything on all threads look whether its end has come.
+    pub fn waker(&self) -> impl Fn() + Send + Sync + use<> {
+        let orders = Arc::clone(&self.orders);
+        move || {
+            for orders in &*orders {
+                let _ = orders.send(Order::Wake);
+            }
         }
     }
 
@@ -187,7 +175,7 @@ async fn run(engine: Rc<Engine>, seat: Rc<Seat>, mut inbox: mpsc::UnboundedRecei
                     let task = accept::run(Rc::clone(&engine), Rc::clone(&seat), Rc::clone(&emptied), *gateway);
                     accepting.push(tokio::task::spawn_local(task));
                 }
-                Some(Order::Cut) => engine.announce_cut(),
+                Some(Order::Wake) => engine.wake(),
                 Some(Order::Serve(incoming)) => serve(&engine, &seat, &emptied, incoming),
                 Some(Order::Drain) | None => {
                     draining = true;

@@ -9,6 +9,7 @@ mod import;
 mod keeper;
 mod logs;
 mod reference;
+mod reload;
 mod rollout;
 mod run;
 mod schema;
@@ -36,6 +37,7 @@ Examples:
   lintel run                          start with ./lintel.yaml, else /etc/lintel/lintel.yaml
   lintel run -c conf/demo.yaml        start with this file
   lintel status                       pools, servers and workers of the one that runs
+  lintel reload                       take the file as it is now, without dropping anything
   lintel rollout app                  new workers for the pool `app`, one by one
   lintel logs app -f                  what its workers write
   lintel check                        say what is wrong in the config, all at once
@@ -64,6 +66,8 @@ enum Command {
     Run(run::RunArgs),
     /// Shows pools, servers and workers of the Lintel that runs
     Status(status::StatusArgs),
+    /// Has the Lintel that runs take its config file as it is now
+    Reload(reload::ReloadArgs),
     /// Replaces the workers of a pool by new ones, without a failed request
     Rollout(rollout::RolloutArgs),
     /// Gives a pool more or fewer workers
@@ -110,6 +114,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> anyhow::Result<ExitCode>
     match cli.command {
         Command::Run(args) => run::run(&args),
         Command::Status(args) => status::run(&args),
+        Command::Reload(args) => reload::run(&args),
         Command::Rollout(args) => rollout::rollout(&args),
         Command::Scale(args) => rollout::scale(&args),
         Command::Logs(args) => logs::run(&args),

@@ -16,7 +16,7 @@ pub(super) fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
     let path = args.config.path()?;
     match super::load(&path) {
         Ok(loaded) => {
-            crate::boot::run(loaded)?;
+            crate::boot::run(&path, loaded)?;
             Ok(ExitCode::SUCCESS)
         }
         Err(problems) => {

@@ -33,7 +33,7 @@ use crate::server::Server;
 pub struct Queue {
     metrics: PoolMetrics,
     /// Most that may wait.
-    size: usize,
+    size: AtomicUsize,
     /// Those in line and those about to be; changed only under the lock, read without.
     waiting: AtomicUsize,
     line: Mutex<Line>,
@@ -74,7 +74,17 @@ enum LinedUp<'a> {
 
 impl Queue {
     pub fn new(size: u32, metrics: PoolMetrics) -> Self {
-        Self { size: size as usize, metrics, waiting: AtomicUsize::new(0), line: Mutex::default() }
+        Self {
+            size: AtomicUsize::new(size as usize),
+            metrics,
+            waiting: AtomicUsize::new(0),
+            line: Mutex::default(),
+        }
+    }
+
+    /// Has room for so many from now on; those beyond who wait already stay.
+    pub fn resize(&self, size: u32) {
+        self.size.store(size as usize, Relaxed);
     }
 
     /// Whether a newcomer overtakes nobody.
@@ -184,7 +194,7 @@ impl Pool {
                 Err(Blocked::Full) => {}
             }
         }
-        if line.waiters.len() >= queue.size {
+        if line.waiters.len() >= queue.size.load(Relaxed) {
             self.metrics.queue_full.add(1);
             return Err(Refusal::QueueFull);
         }

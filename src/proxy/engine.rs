@@ -4,7 +4,8 @@ use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
-use crate::snapshot::{Live, Snapshot};
+use crate::life::{Life, Stage};
+use crate::snapshot::{Listener, Live, Snapshot};
 use crate::upstream::{Idle, Sessions};
 use crate::wire::head::Head;
 
@@ -70,7 +71,8 @@ pub struct Engine {
     date: Cell<(u64, [u8; 29])>,
     /// Wakes the tunnels of this thread when draining begins.
     draining: tokio::sync::Notify,
-    cutting: tokio::sync::Notify,
+    /// Wakes everything when the end of something may have come.
+    waking: tokio::sync::Notify,
 }
 
 /// The heads of one exchange.
@@ -95,7 +97,7 @@ impl Engine {
             random: RefCell::new(fastrand::Rng::new()),
             date: Cell::new((0, [0; 29])),
             draining: tokio::sync::Notify::new(),
-            cutting: tokio::sync::Notify::new(),
+            waking: tokio::sync::Notify::new(),
         }
     }
 
@@ -112,17 +114,25 @@ impl Engine {
         }
     }
 
-    /// Waits until what still runs is cut off, at the end of draining.
-    pub async fn cut(&self) {
-        let notified = self.cutting.notified();
-        if !self.process.is_cut() {
+    /// Waits until what came by a listener is cut off: at the end of draining, or of the listener's own end.
+    pub async fn cut(&self, listener: &Life) {
+        loop {
+            let notified = self.waking.notified();
+            if self.process.is_cut() || listener.is(Stage::Over) {
+                return;
+            }
             notified.await;
         }
     }
 
-    /// Ends what still runs on this thread; each exchange leaves its record.
-    pub fn announce_cut(&self) {
-        self.cutting.notify_waiters();
+    /// Has everything that runs on this thread look whether its end has come.
+    pub fn wake(&self) {
+        self.waking.notify_waiters();
+    }
+
+    /// Whether a connection may be kept for another request.
+    pub fn keeps_alive(&self, listener: &Listener) -> bool {
+        !self.process.is_draining() && !listener.life.is(Stage::Retired)
     }
 
     /// Tells this thread's tunnels that draining began.

@@ -17,6 +17,7 @@ use tokio::io::AsyncWrite;
 
 use super::engine::Engine;
 use super::fault::Failure;
+use crate::life::{self, Life};
 use crate::net::buffer::BLOCK;
 use crate::net::{Buffer, Deadline};
 use crate::observe::Fault;
@@ -95,23 +96,31 @@ impl Tunnel {
         Self { client, server, idle, is_websocket, stage: Stage::Open, goodbye: GOING_AWAY }
     }
 
-    /// Pumps until both sides are done.
-    pub async fn run(mut self, engine: &Engine, server: &Server) -> (Moved, Result<(), Failure>) {
+    /// Pumps until both sides are done. `ways` are the lives of the listener and the route that it came by.
+    pub async fn run(
+        mut self,
+        engine: &Engine,
+        server: &Server,
+        ways: [&Life; 2],
+    ) -> (Moved, Result<(), Failure>) {
         engine.process.tunnels.fetch_add(1, Ordering::Relaxed);
+        let [listener, route] = ways;
         let mut drained = pin!(engine.drained());
-        let mut cut = pin!(engine.cut());
+        let mut cut = pin!(engine.cut(listener));
         let mut left = pin!(server.state.left());
         let mut deadline = Deadline::new();
         deadline.after(self.idle);
         let mut noted = 0;
         let mut leaving = false;
         let outcome = poll_fn(|cx| {
-            if cut.as_mut().poll(cx).is_ready() {
+            let is_over = route.is(life::Stage::Over) || server.state.life.is(life::Stage::Over);
+            if cut.as_mut().poll(cx).is_ready() || is_over {
                 return Poll::Ready(Err(Failure::new(Fault::DrainTimeout, "drain_timeout passed")));
             }
             // Nothing polite can be said in a protocol that is not known here: such a tunnel goes on until it is cut.
             if self.is_websocket && !leaving {
-                if drained.as_mut().poll(cx).is_ready() {
+                let is_way_closing = ways.iter().any(|way| way.is(life::Stage::Leaving));
+                if drained.as_mut().poll(cx).is_ready() || is_way_closing {
                     leaving = true;
                     deadline.after(goodbye_delay(engine));
                 } else if left.as_mut().poll(cx).is_ready() {

@@ -19,7 +19,7 @@ pub use client_certificate::ClientCertificate;
 pub use handshake::HandshakeError;
 pub use pem::{ReadPemError, read_authorities, read_chain, read_key};
 pub use spec::Spec;
-pub use terminator::{Session, Terminator};
+pub use terminator::{Renewal, Session, Terminator};
 
 use std::sync::Arc;
 

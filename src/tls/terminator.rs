@@ -68,6 +68,7 @@ pub struct Session {
 struct Plan {
     certificates: Arc<Certificates>,
     config: Arc<ServerConfig>,
+    trust: Trust,
 }
 
 /// What stays when certificates are swapped.
@@ -76,50 +77,51 @@ struct Base {
     spec: Spec,
     provider: Arc<CryptoProvider>,
     protocols: &'static [&'static [u8]],
+}
+
+/// Whom a listener lets in, and what it remembers of whom it has let in.
+#[derive(Clone, Debug)]
+struct Trust {
+    /// The text of `client_auth.ca`.
+    authorities: Option<Vec<u8>>,
+    mode: Option<ClientAuthMode>,
     clients: Arc<dyn ClientCertVerifier>,
     // Never shared between listeners: a session that one let in without a client certificate would resume on another.
     tickets: Arc<dyn ProducesTickets>,
     sessions: Arc<dyn StoresServerSessions>,
 }
 
+/// Files of a listener read anew, not yet in use.
+#[derive(Debug)]
+pub struct Renewal {
+    plan: Plan,
+    pub warnings: Vec<Warning>,
+}
+
 impl Terminator {
     /// Reads and checks every file of `spec`. `protocols` are ALPN names in order of preference, `now` is the time
-    /// since 1970. The errors are all there are, not the first.
+    /// since 1970. Sessions of `before` are known here too, as long as the same clients are let in. The errors are all
+    /// there are, not the first.
     pub fn build(
         spec: &Spec,
         protocols: &'static [&'static [u8]],
         now: Duration,
+        before: Option<&Self>,
     ) -> Result<(Self, Vec<Warning>), Vec<BuildError>> {
-        let provider = provider();
-        let certificates = Certificates::load(&spec.certificates, &provider);
-        let clients = verify_clients(spec.client_auth.as_ref(), &provider);
-        let (certificates, clients) = match (certificates, clients) {
-            (Ok(certificates), Ok(clients)) => (certificates, clients),
-            (certificates, clients) => {
-                let errors = certificates.err().unwrap_or_default();
-                return Err(errors.into_iter().chain(clients.err()).collect());
-            }
-        };
-        let tickets = Ticketer::new().map_err(|error| {
-            vec![BuildError::new(
-                "certificates",
-                format!("no keys for session tickets could be made: {error}"),
-            )]
-        })?;
-        let sessions = ServerSessionMemoryCache::new(SESSIONS);
-        let base = Base { spec: spec.clone(), provider, protocols, clients, tickets, sessions };
-        let warnings = certificates.warnings(now);
-        let plan = base.plan(certificates).map_err(|error| vec![error])?;
-        Ok((Self { plan: ArcSwap::from_pointee(plan), base }, warnings))
+        let base = Base { spec: spec.clone(), provider: provider(), protocols };
+        let before = before.map(|before| before.plan.load_full());
+        let renewal = base.read(now, before.as_ref().map(|before| &before.trust))?;
+        Ok((Self { plan: ArcSwap::from_pointee(renewal.plan), base }, renewal.warnings))
     }
 
-    /// Reads the certificate files again. With any error nothing has changed; connections keep what they have.
-    pub fn reload_certificates(&self, now: Duration) -> Result<Vec<Warning>, Vec<BuildError>> {
-        let certificates = Certificates::load(&self.base.spec.certificates, &self.base.provider)?;
-        let warnings = certificates.warnings(now);
-        let plan = self.base.plan(certificates).map_err(|error| vec![error])?;
-        self.plan.store(Arc::new(plan));
-        Ok(warnings)
+    /// Reads every file again; nothing has changed yet.
+    pub fn read_again(&self, now: Duration) -> Result<Renewal, Vec<BuildError>> {
+        self.base.read(now, Some(&self.plan.load().trust))
+    }
+
+    /// Takes what was read; connections keep what they have.
+    pub fn renew(&self, renewal: Renewal) {
+        self.plan.store(Arc::new(renewal.plan));
     }
 
     /// Takes a connection through the handshake.
@@ -234,7 +236,39 @@ impl Terminator {
 }
 
 impl Base {
-    fn plan(&self, certificates: Certificates) -> Result<Plan, BuildError> {
+    fn read(&self, now: Duration, before: Option<&Trust>) -> Result<Renewal, Vec<BuildError>> {
+        let certificates = Certificates::load(&self.spec.certificates, &self.provider);
+        let trust = self.trust(before);
+        let (certificates, trust) = match (certificates, trust) {
+            (Ok(certificates), Ok(trust)) => (certificates, trust),
+            (certificates, trust) => {
+                let errors = certificates.err().unwrap_or_default();
+                return Err(errors.into_iter().chain(trust.err()).collect());
+            }
+        };
+        let warnings = certificates.warnings(now);
+        let plan = self.plan(certificates, trust).map_err(|error| vec![error])?;
+        Ok(Renewal { plan, warnings })
+    }
+
+    /// A session that was begun with other authorities must not be taken up again.
+    fn trust(&self, before: Option<&Trust>) -> Result<Trust, BuildError> {
+        let auth = self.spec.client_auth.as_ref();
+        let mode = auth.map(|auth| auth.mode);
+        let authorities = auth.and_then(|auth| std::fs::read(&auth.ca).ok());
+        if let Some(before) = before
+            && (before.mode, &before.authorities) == (mode, &authorities)
+        {
+            return Ok(before.clone());
+        }
+        let tickets = Ticketer::new().map_err(|error| {
+            BuildError::new("certificates", format!("no keys for session tickets could be made: {error}"))
+        })?;
+        let clients = verify_clients(auth, &self.provider)?;
+        Ok(Trust { authorities, mode, clients, tickets, sessions: ServerSessionMemoryCache::new(SESSIONS) })
+    }
+
+    fn plan(&self, certificates: Certificates, trust: Trust) -> Result<Plan, BuildError> {
         let certificates = Arc::new(certificates);
         let versions: &[&rustls::SupportedProtocolVersion] = match self.spec.min_version {
             MinVersion::Tls12 => &[&rustls::version::TLS13, &rustls::version::TLS12],
@@ -243,15 +277,15 @@ impl Base {
         let mut config = ServerConfig::builder_with_provider(self.provider.clone())
             .with_protocol_versions(versions)
             .map_err(|error| BuildError::new("min_version", error))?
-            .with_client_cert_verifier(self.clients.clone())
+            .with_client_cert_verifier(trust.clients.clone())
             .with_cert_resolver(certificates.clone());
         config.alpn_protocols = self.protocols.iter().map(|name| name.to_vec()).collect();
-        config.ticketer = self.tickets.clone();
-        config.session_storage = self.sessions.clone();
+        config.ticketer = trust.tickets.clone();
+        config.session_storage = trust.sessions.clone();
         config.send_tls13_tickets = TICKETS;
         // Data in the first flight can be replayed by anyone who recorded it.
         config.max_early_data_size = 0;
-        Ok(Plan { certificates, config: Arc::new(config) })
+        Ok(Plan { certificates, config: Arc::new(config), trust })
     }
 }
 

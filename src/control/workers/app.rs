@@ -10,10 +10,13 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::crew::{Crew, News};
 use super::desk::{Said, Word};
+use super::launch::Launcher;
 use super::{OrderError, Output, process, words};
 use crate::keeper;
+use crate::pool::Pool;
 use crate::server::Health;
-use crate::worker::machine::{Entry, Event, Exit, Ripe, Standing, State};
+use crate::worker::Spec;
+use crate::worker::machine::{Entry, Event, Exit, Ripe, Rules, Standing, State};
 use crate::worker::rollout::{self, Id, Outcome, Reason, Rollout, Status};
 
 /// How often it is looked whether a draining worker is done and a new one is healthy.
@@ -31,8 +34,18 @@ const LAST_LINES: usize = 20;
 pub enum Order {
     Rollout(oneshot::Sender<Result<Value, OrderError>>),
     Scale(u16, oneshot::Sender<Result<Value, OrderError>>),
+    /// Takes other settings; workers roll over where they are started by other ones.
+    Change(Box<Change>),
     /// Ends all workers; the app is over when they have ended.
     Stop(oneshot::Sender<()>),
+}
+
+/// What a reload says anew.
+pub struct Change {
+    pub pool: Arc<Pool>,
+    pub shares: Vec<Arc<Pool>>,
+    pub rules: Rules,
+    pub launcher: Launcher,
 }
 
 /// A rollout under way, and who waits for it.
@@ -263,19 +276,47 @@ impl App {
                     self.begin(wanted, Some(waiter));
                 }
                 Order::Scale(count, waiter) => {
-                    let mut wanted: BTreeSet<Id> =
-                        self.current().keys().filter(|id| id.slot < count).copied().collect();
-                    let taken: BTreeSet<u16> = wanted.iter().map(|id| id.slot).collect();
-                    let free = (0..count).filter(|slot| !taken.contains(slot));
-                    wanted.extend(free.map(|slot| Id { slot, generation: self.generation }));
+                    let wanted = self.scaled(count);
                     self.begin(wanted, Some(waiter));
                 }
+                Order::Change(change) => self.change(*change),
                 Order::Stop(done) => self.stop(done),
             }
         }
         if self.running.is_none() && self.stopping.is_none() && !self.bloated.is_empty() {
             self.replace_bloated();
         }
+    }
+
+    /// What a worker is started with has changed where more than its number, surge or output has.
+    fn change(&mut self, change: Change) {
+        let (before, after) = (&self.crew.launcher.spec, &change.launcher.spec);
+        let started_alike = Spec {
+            instances: before.instances,
+            rollout: before.rollout.clone(),
+            logs: before.logs.clone(),
+            ..after.clone()
+        } == *before;
+        let count = (before.instances != after.instances).then(|| super::count(after.instances));
+        self.surge = after.rollout.surge;
+        self.crew.change(change.pool, change.shares, change.rules, change.launcher);
+        let count = count.unwrap_or(self.count);
+        if !started_alike {
+            self.generation += 1;
+            self.begin(Rollout::wanted(count, self.generation), None);
+        } else if count != self.count {
+            let wanted = self.scaled(count);
+            self.begin(wanted, None);
+        }
+    }
+
+    /// The workers of today, as far as there are to be so many, and new ones up to there.
+    fn scaled(&self, count: u16) -> BTreeSet<Id> {
+        let mut wanted: BTreeSet<Id> = self.current().keys().filter(|id| id.slot < count).copied().collect();
+        let taken: BTreeSet<u16> = wanted.iter().map(|id| id.slot).collect();
+        let free = (0..count).filter(|slot| !taken.contains(slot));
+        wanted.extend(free.map(|slot| Id { slot, generation: self.generation }));
+        wanted
     }
 
     fn replace_bloated(&mut self) {

@@ -87,6 +87,8 @@ pub struct Said {
 pub struct Desk {
     path: PathBuf,
     rooms: Arc<Mutex<Rooms>>,
+    /// Who may come, by user id.
+    users: Arc<Mutex<Vec<u32>>>,
     serving: tokio::task::JoinHandle<()>,
 }
 
@@ -110,8 +112,17 @@ impl Desk {
         let listener = UnixListener::bind(path)?;
         users.push(rustix::process::geteuid().as_raw());
         let rooms = Arc::new(Mutex::new(Rooms::default()));
-        let serving = tokio::spawn(serve(listener, users, Arc::clone(&rooms)));
-        Ok(Self { path: path.to_path_buf(), rooms, serving })
+        let users = Arc::new(Mutex::new(users));
+        let serving = tokio::spawn(serve(listener, Arc::clone(&users), Arc::clone(&rooms)));
+        Ok(Self { path: path.to_path_buf(), rooms, users, serving })
+    }
+
+    /// Listens to further users.
+    pub fn admit(&self, users: Vec<u32>) {
+        let mut known = self.users.lock();
+        known.extend(users);
+        known.sort_unstable();
+        known.dedup();
     }
 
     pub fn path(&self) -> &Path {
@@ -148,13 +159,13 @@ impl Drop for Desk {
     }
 }
 
-async fn serve(listener: UnixListener, users: Vec<u32>, rooms: Arc<Mutex<Rooms>>) {
+async fn serve(listener: UnixListener, users: Arc<Mutex<Vec<u32>>>, rooms: Arc<Mutex<Rooms>>) {
     let mut connections = JoinSet::new();
     loop {
         while connections.try_join_next().is_some() {}
         match listener.accept().await {
             // Others could say of a worker what is not so.
-            Ok((stream, _)) if connections.len() < CONNECTIONS && is_of(&stream, &users) => {
+            Ok((stream, _)) if connections.len() < CONNECTIONS && is_of(&stream, &users.lock()) => {
                 connections.spawn(converse(stream, Arc::clone(&rooms)));
             }
             Ok(_) => {}
