@@ -57,6 +57,7 @@ impl Office {
         match order {
             Order::Status => say(StatusCode::OK, &view::status(self)),
             Order::Reload => self.reload().await,
+            Order::Upgrade => self.upgrade().await,
             Order::Rollout { pool } => report(self.workers.rollout(&pool).await),
             Order::Scale { pool, instances } => report(self.workers.scale(&pool, instances).await),
             Order::Logs { pool, worker, lines, follow } => self.logs(&pool, worker, lines, follow),
@@ -73,6 +74,16 @@ impl Office {
                 let problems: Vec<_> = problems.0.iter().map(view::problem).collect();
                 say(StatusCode::UNPROCESSABLE_ENTITY, &json!({ "error": error, "problems": problems }))
             }
+            _ => refuse(StatusCode::CONFLICT, &OrderError::Ending.to_string()),
+        }
+    }
+
+    async fn upgrade(&self) -> Page {
+        let (waiter, answer) = oneshot::channel();
+        let sent = self.commands.send(Command::Upgrade(waiter)).is_ok();
+        match answer.await {
+            Ok(Ok(pid)) if sent => say(StatusCode::OK, &json!({ "pid": pid, "before": std::process::id() })),
+            Ok(Err(why)) => refuse(StatusCode::CONFLICT, &why),
             _ => refuse(StatusCode::CONFLICT, &OrderError::Ending.to_string()),
         }
     }

@@ -18,6 +18,8 @@ pub enum Order {
     Status,
     /// Reads the config again.
     Reload,
+    /// Has the program's file, as it is now, take over.
+    Upgrade,
     /// Starts new workers beside the old ones and ends these.
     Rollout {
         pool: String,
@@ -45,12 +47,13 @@ pub enum NoOrder {
 }
 
 impl Order {
-    /// Reads `GET /status`, `POST /reload`, `POST /pools/NAME/rollout`, `POST /pools/NAME/scale?instances=N` and
+    /// Reads `GET /status`, `POST /reload`, `POST /upgrade`, `POST /pools/NAME/rollout`, `POST /pools/NAME/scale?instances=N` and
     /// `GET /pools/NAME/logs?worker=I&lines=N&follow=1`.
     pub fn read(method: &Method, path: &str, query: &str) -> Result<Self, NoOrder> {
         let parts: Vec<&str> = path.trim_start_matches('/').split('/').collect();
         match *parts.as_slice() {
             ["status"] => only(&Method::GET, method, "GET").map(|()| Self::Status),
+            ["upgrade"] => only(&Method::POST, method, "POST").map(|()| Self::Upgrade),
             ["reload"] => only(&Method::POST, method, "POST").map(|()| Self::Reload),
             ["pools", pool, "rollout"] => {
                 only(&Method::POST, method, "POST")?;

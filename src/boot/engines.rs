@@ -1,9 +1,10 @@
 //! Engine threads: each with its own runtime, its own idle connections, and connections that stay on it for life.
 
+use std::future::Future;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -12,6 +13,7 @@ use tokio::task::LocalSet;
 
 use super::accept::{self, Incoming};
 use super::front::{Front, Gateway};
+use super::service;
 use crate::listener::{Share, Socket};
 use crate::observe::metrics::CloseReason;
 use crate::proxy::connection;
@@ -73,6 +75,8 @@ pub struct Engines {
     load: Arc<Load>,
     ended: Arc<Notify>,
     threads: Vec<JoinHandle<()>>,
+    /// Counts rounds of each thread.
+    rounds: Arc<[AtomicU64]>,
 }
 
 impl Engines {
@@ -81,10 +85,16 @@ impl Engines {
         let orders: Arc<[_]> = orders.into();
         let load = Arc::new(Load::new(count));
         let ended = Arc::new(Notify::new());
+        let rounds: Arc<[AtomicU64]> = (0..count).map(|_| AtomicU64::new(0)).collect();
         let mut threads = Vec::with_capacity(count);
         for (number, inbox) in inboxes.into_iter().enumerate() {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-            let seat = Seat { number, load: Arc::clone(&load), orders: Arc::clone(&orders) };
+            let seat = Seat {
+                number,
+                load: Arc::clone(&load),
+                orders: Arc::clone(&orders),
+                rounds: Arc::clone(&rounds),
+            };
             let (process, live, ended) = (Arc::clone(process), Arc::clone(live), Arc::clone(&ended));
             let body = move || {
                 let engine = Rc::new(Engine::new(process, live));
@@ -93,7 +103,7 @@ impl Engines {
             };
             threads.push(std::thread::Builder::new().name(format!("lintel-engine-{number}")).spawn(body)?);
         }
-        Ok(Self { orders, load, ended, threads })
+        Ok(Self { orders, load, ended, threads, rounds })
     }
 
     /// A socket once for every thread.
@@ -140,6 +150,23 @@ impl Engines {
         }
     }
 
+    /// Tells systemd again and again that the program lives, where it asks for that: as long as every thread goes round.
+    pub fn keep_alive(&self) -> impl Future<Output = ()> + Send + use<> {
+        let rounds = Arc::clone(&self.rounds);
+        async move {
+            let Some(beat) = service::watchdog_interval() else { return };
+            let read = || -> Vec<u64> { rounds.iter().map(|rounds| rounds.load(Ordering::Relaxed)).collect() };
+            loop {
+                let before = read();
+                tokio::time::sleep(beat / 2).await;
+                while read().iter().zip(&before).any(|(now, before)| now == before) {
+                    tokio::time::sleep(SWEEP / 2).await;
+                }
+                service::alive();
+            }
+        }
+    }
+
     /// Connections open now.
     pub fn open(&self) -> usize {
         self.load.total()
@@ -151,6 +178,7 @@ pub struct Seat {
     pub number: usize,
     pub load: Arc<Load>,
     pub orders: Arc<[mpsc::UnboundedSender<Order>]>,
+    rounds: Arc<[AtomicU64]>,
 }
 
 /// The life of one engine thread.
@@ -166,6 +194,9 @@ async fn run(engine: Rc<Engine>, seat: Rc<Seat>, mut inbox: mpsc::UnboundedRecei
         tokio::select! {
             _ = sweeps.tick() => {
                 let now = Instant::now();
+                if let Some(rounds) = seat.rounds.get(seat.number) {
+                    rounds.fetch_add(1, Ordering::Relaxed);
+                }
                 engine.idle.sweep(now);
                 engine.sessions.sweep(now);
             }

@@ -10,6 +10,7 @@ use tokio::sync::watch;
 
 use super::engines::Engines;
 use super::front::Front;
+use super::inherited::Inherited;
 use crate::listener::{BindError, Gate, Share, Socket, bind};
 use crate::net::{Address, Endpoint};
 use crate::snapshot::{Listener, Snapshot};
@@ -69,11 +70,11 @@ impl Listeners {
         &self,
         snapshot: &Snapshot,
         engines: &Engines,
-        taken: &mut dyn FnMut(&str, &Address) -> Option<Socket>,
+        inherited: &mut Inherited,
     ) -> Result<Prepared, Vec<(Arc<str>, ListenError)>> {
         let (mut ready, mut errors) = (Vec::with_capacity(snapshot.listeners.len()), Vec::new());
         for listener in &snapshot.listeners {
-            match self.prepare_one(snapshot, listener, engines, taken) {
+            match self.prepare_one(snapshot, listener, engines, inherited) {
                 Ok(one) => ready.push(one),
                 Err(error) => errors.push((Arc::clone(&listener.name), error)),
             }
@@ -95,7 +96,7 @@ impl Listeners {
         snapshot: &Snapshot,
         listener: &Listener,
         engines: &Engines,
-        taken: &mut dyn FnMut(&str, &Address) -> Option<Socket>,
+        inherited: &mut Inherited,
     ) -> Result<Ready, ListenError> {
         let address = &listener.spec.address;
         if let Some(open) = self.open.get(&listener.name).filter(|open| open.address == *address) {
@@ -112,7 +113,7 @@ impl Listeners {
                 (From::Other(Arc::clone(name)), engines.shares(&open.socket)?, port(&open.socket))
             }
             None => {
-                let socket = match taken(&listener.name, address) {
+                let socket = match inherited.socket(&listener.name, address) {
                     Some(socket) => socket,
                     None => bind(address)?,
                 };
@@ -196,9 +197,17 @@ impl Listeners {
         self.open.clear();
     }
 
-    /// Every socket with the name of its listener.
-    pub fn sockets(&self) -> impl Iterator<Item = (&str, &Socket)> {
-        self.open.iter().map(|(name, open)| (&**name, &open.socket))
+    /// Every socket with the name of its listener and the address as written.
+    pub fn sockets(&self) -> impl Iterator<Item = (&str, &Address, &Socket)> {
+        self.open.iter().map(|(name, open)| (&**name, &open.address, &open.socket))
+    }
+
+    /// Another process accepts from every socket from now on: what the system has queued is its to take.
+    pub fn leave(&mut self) {
+        for open in std::mem::take(&mut self.open).into_values() {
+            let Open { mut socket, .. } = open;
+            socket.leave_file();
+        }
     }
 
     pub fn limit_to(&self, connections: u32) {

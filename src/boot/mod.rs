@@ -12,10 +12,14 @@ pub mod doors;
 pub mod engines;
 pub mod farewell;
 pub mod front;
+pub mod handover;
+pub mod inherited;
 pub mod listeners;
 pub mod reload;
 pub mod running;
+pub mod service;
 pub mod signals;
+pub mod upgrade;
 pub mod watch;
 
 use std::path::Path;
@@ -28,16 +32,45 @@ use crate::observe::metrics::Metrics;
 use crate::snapshot::{self, build::Surroundings};
 
 use running::Running;
+use upgrade::Heir;
+
+/// How the program comes to run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// By itself.
+    Fresh,
+    /// In the place of another process, which is at standard input.
+    TakeOver,
+}
 
 /// Runs until a signal ends it. `path` is the file that `loaded` was read from, and that a reload reads.
-pub fn run(path: &Path, loaded: Loaded) -> anyhow::Result<()> {
+pub fn run(path: &Path, loaded: Loaded, start: Start) -> anyhow::Result<()> {
     std::panic::set_hook(Box::new(|panic| tracing::error!(bug = true, "{panic}")));
     let log = log::start(&loaded.file.observability.log).context("cannot start the program log")?;
     for warning in &loaded.warnings.0 {
         tracing::warn!("{}", warning.message);
     }
     let control = control_runtime()?;
-    let outcome = control.block_on(async { Running::start(path, loaded, log).await?.serve().await });
+    let outcome = control.block_on(async {
+        let mut heir = match start {
+            Start::Fresh => None,
+            Start::TakeOver => Some(Heir::receive().await.context("cannot take over from the Lintel before")?),
+        };
+        match Running::start(path, loaded, log, heir.as_mut()).await {
+            Ok(running) => {
+                if let Some(heir) = heir {
+                    heir.serve().await.context("the Lintel before is gone")?;
+                }
+                running.serve().await
+            }
+            Err(error) => {
+                if let Some(heir) = heir {
+                    heir.fail(format!("{error:#}")).await;
+                }
+                Err(error)
+            }
+        }
+    });
     control.shutdown_background();
     outcome
 }

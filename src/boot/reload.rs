@@ -4,7 +4,8 @@
 use std::sync::Arc;
 
 use super::farewell::Gone;
-use super::located;
+use super::inherited::Inherited;
+use super::{located, service};
 use super::running::{Running, most_connections, open_access_log};
 use super::watch::Changed;
 use crate::clock;
@@ -15,10 +16,12 @@ use crate::snapshot::{self, build::Surroundings};
 impl Running {
     /// Reads the file that the program was started with, and takes it if there is no problem in it.
     pub fn reload_from_file(&mut self, asked_by: &str) -> Result<Reloaded, Problems> {
+        service::reloading();
         tracing::info!(by = asked_by, file = %self.path.display(), "reloading");
         let loaded = config::load(&self.path, &|name| std::env::var(name).ok());
         let outcome = loaded.and_then(|loaded| self.reload(loaded));
         self.note(&outcome);
+        service::ready();
         outcome
     }
 
@@ -76,14 +79,14 @@ impl Running {
         };
         let built =
             snapshot::build(&loaded.file, &surroundings).map_err(|problems| located(&loaded, &problems))?;
-        let sockets = self.listeners.prepare(&built.snapshot, &self.engines, &mut |_, _| None);
+        let sockets = self.listeners.prepare(&built.snapshot, &self.engines, &mut Inherited::default());
         let sockets = sockets.map_err(|errors| {
             let problem = |(name, error): (Arc<str>, super::listeners::ListenError)| {
                 loaded.source.problem_at(&format!("listeners.{name}.address"), error.to_string())
             };
             Problems(errors.into_iter().map(problem).collect())
         })?;
-        let doors = self.doors.prepare(&loaded.file, &self.directories);
+        let doors = self.doors.prepare(&loaded.file, &self.directories, &mut Inherited::default());
         let doors = doors.map_err(|error| at(&loaded, error.at, &error.source.to_string()))?;
         let mut warnings: Vec<String> = loaded.warnings.0.iter().map(render::line).collect();
         let late = built.warnings.iter();

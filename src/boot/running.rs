@@ -11,9 +11,12 @@ use tokio::sync::{mpsc, watch};
 use super::control::Tasks;
 use super::doors::Doors;
 use super::engines::Engines;
+use super::inherited::Inherited;
 use super::listeners::Listeners;
 use super::located;
+use super::service;
 use super::signals::{Asked, Signals};
+use super::upgrade::{Heir, UpgradeError};
 use super::watch::Files;
 use crate::admin::{Office, Surface};
 use crate::config::file::Threads;
@@ -32,11 +35,15 @@ use crate::snapshot::{self, Live, Snapshot, build::Surroundings};
 const FIRST_ROUND: Duration = Duration::from_secs(5);
 /// For what is cut off at the end of draining to leave its records.
 const LAST_RECORDS: Duration = Duration::from_millis(500);
+/// For the answer to who asked for an upgrade.
+const LAST_WORD: Duration = Duration::from_millis(100);
 /// For the access log's last lines.
 const LAST_LINES: Duration = Duration::from_secs(2);
 
 /// All parts.
 pub struct Running {
+    /// This program's own file, as it was named at the start: an upgrade may have put another there.
+    pub program: PathBuf,
     /// The file that a reload reads.
     pub path: PathBuf,
     pub loaded: Loaded,
@@ -61,7 +68,17 @@ pub struct Running {
 
 impl Running {
     /// Makes everything and serves from here on. Fails where the file asks for what cannot be had.
-    pub async fn start(path: &Path, loaded: Loaded, log: Started) -> anyhow::Result<Self> {
+    pub async fn start(
+        path: &Path,
+        loaded: Loaded,
+        log: Started,
+        mut heir: Option<&mut Heir>,
+    ) -> anyhow::Result<Self> {
+        let program = std::env::current_exe().context("cannot find this program's own file")?;
+        let mut inherited = Inherited::from_environment();
+        if let Some(heir) = &mut heir {
+            inherited = std::mem::take(&mut heir.inherited);
+        }
         let runtime = &loaded.file.runtime;
         let directories = directories::resolve(&directories::Surroundings {
             state: runtime.state_directory.as_deref(),
@@ -73,6 +90,9 @@ impl Running {
         metrics.process.follow_log(Arc::clone(&log.lost));
         let access_log = open_access_log(&loaded.file, &metrics)?;
         let snapshot = first_plan(&loaded, &metrics, access_log.clone(), &directories)?;
+        if let Some(heir) = &mut heir {
+            heir.hand_out_tickets(&snapshot);
+        }
         let open_files = fd_limit::raise();
         let count = match runtime.threads {
             Threads::Auto => threads::auto().get(),
@@ -84,17 +104,23 @@ impl Running {
         let possible = possible_connections(open_files);
         let gate = Gate::new(most_connections(&snapshot, open_files), possible);
         let mut listeners = Listeners::new(gate);
-        let prepared = listeners.prepare(&snapshot, &engines, &mut |_, _| None).map_err(first_error)?;
+        let prepared = listeners.prepare(&snapshot, &engines, &mut inherited).map_err(first_error)?;
         let (readiness, watched) = watch::channel(Readiness::Starting("first checks and look-ups".into()));
         let rendered = Arc::clone(&metrics);
         let surface = Surface::new(move || rendered.render(), watched);
         let mut doors = Doors::default();
-        let opened = doors.prepare(&loaded.file, &directories)?;
+        let opened = doors.prepare(&loaded.file, &directories, &mut inherited)?;
         doors.commit(&loaded.file, opened, &surface);
         let signals = Signals::watch().context("cannot watch for signals")?;
         let tasks = Arc::new(Tasks::start(&live, &metrics));
         tasks.reconcile(&snapshot);
-        let workers = start_workers(&loaded, &metrics, &directories, &tasks)?;
+        let workers = start_workers(&program, &loaded, &metrics, &directories, &tasks);
+        if let Some(heir) = &mut heir {
+            let (keeper, apps) = heir.take_over().await.context("the Lintel before did not hand over")?;
+            if let Some(keeper) = keeper {
+                workers.take_over(&snapshot, keeper, apps).await.context("cannot take over the workers")?;
+            }
+        }
         workers.reconcile(&snapshot).context("cannot start workers")?;
         let (orders, commands) = mpsc::unbounded_channel();
         let last_reload = Arc::default();
@@ -106,10 +132,18 @@ impl Running {
         };
         let _ = surface.office.set(office);
         first_round(&tasks, &workers, &snapshot).await;
+        if let Some(heir) = &mut heir {
+            heir.hand_out_sessions(&snapshot);
+        }
         listeners.commit(&snapshot, &engines, prepared);
+        if !inherited.left().is_empty() {
+            tracing::warn!(names = ?inherited.left(), "sockets that were passed on and that no listener wants");
+        }
         let _ = readiness.send(Readiness::Ready);
         tracing::info!(version = env!("CARGO_PKG_VERSION"), threads = count, open_files, "ready");
+        service::ready();
         Ok(Self {
+            program,
             path: path.to_path_buf(),
             loaded,
             directories,
@@ -132,25 +166,65 @@ impl Running {
         })
     }
 
-    /// Carries out what it is told until a signal asks for the end, and ends.
+    /// Carries out what it is told until a signal asks for the end, or until another process has taken over, and ends.
     pub async fn serve(mut self) -> anyhow::Result<()> {
         let mut files = Files::of(&self.loaded);
-        loop {
+        tokio::spawn(self.engines.keep_alive());
+        let end = loop {
             tokio::select! {
                 asked = self.signals.next() => match asked {
-                    Asked::End => break,
+                    Asked::End => break End::Stop,
                     Asked::Reopen => self.reopen(),
                     Asked::Reload => _ = self.reload_from_file("SIGHUP"),
+                    Asked::Upgrade => if self.try_upgrade().await.is_ok() {
+                        break End::Succeeded;
+                    },
                 },
                 Some(command) = self.commands.recv() => match command {
                     Command::Reload(waiter) => _ = waiter.send(self.reload_from_file("the control interface")),
+                    Command::Upgrade(waiter) => {
+                        let outcome = self.try_upgrade().await;
+                        let is_over = outcome.is_ok();
+                        let _ = waiter.send(outcome.map_err(|error| error.to_string()));
+                        if is_over {
+                            break End::Succeeded;
+                        }
+                    }
                 },
                 changed = files.changed() => self.take_note(changed),
             }
             files.follow(&self.loaded);
+        };
+        match end {
+            End::Stop => self.end().await,
+            End::Succeeded => self.give_way().await,
         }
-        self.end().await;
         Ok(())
+    }
+
+    async fn try_upgrade(&mut self) -> Result<u32, UpgradeError> {
+        let outcome = self.upgrade().await;
+        match &outcome {
+            Ok(pid) => tracing::info!(pid, "another process serves from now on; this one drains"),
+            Err(error) => tracing::error!("no upgrade: {error}"),
+        }
+        outcome
+    }
+
+    /// Ends what still runs here, and leaves everything else to the process that serves now.
+    async fn give_way(mut self) {
+        let _ = self.readiness.send(Readiness::Draining);
+        let drain_timeout = self.live.load().drain_timeout;
+        self.listeners.leave();
+        self.doors.leave_files();
+        // Whoever asked for the upgrade is told by this process; all others are answered by the new one.
+        tokio::time::sleep(LAST_WORD).await;
+        self.doors = Doors::default();
+        self.process.drain_over(drain_timeout);
+        self.drain(drain_timeout).await;
+        if let Some(log) = self.access_log {
+            log.flush_and_close(LAST_LINES);
+        }
     }
 
     fn reopen(&self) {
@@ -161,26 +235,12 @@ impl Running {
     }
 
     async fn end(mut self) {
+        service::stopping();
         let _ = self.readiness.send(Readiness::Draining);
         let drain_timeout = self.live.load().drain_timeout;
         tracing::info!(drain_timeout = ?drain_timeout, "draining");
         self.process.drain();
-        let wake = self.engines.waker();
-        let draining = async {
-            self.listeners.turn_away().await;
-            self.listeners.close();
-            self.engines.drain().await;
-        };
-        tokio::select! {
-            () = draining => tracing::info!("every connection has ended"),
-            () = tokio::time::sleep(drain_timeout) => {
-                tracing::warn!(open = self.engines.open(), "drain_timeout passed with connections open");
-            }
-            () = second_signal(&mut self.signals, self.access_log.as_deref()) => tracing::warn!("ended by a second signal"),
-        }
-        self.process.cut();
-        wake();
-        let _ = tokio::time::timeout(LAST_RECORDS, self.engines.ended()).await;
+        self.drain(drain_timeout).await;
         tokio::select! {
             () = self.workers.stop() => {}
             () = second_signal(&mut self.signals, self.access_log.as_deref()) => {
@@ -191,6 +251,35 @@ impl Running {
             log.flush_and_close(LAST_LINES);
         }
     }
+
+    /// Waits for what runs to end, at most `limit`, and cuts the rest off.
+    async fn drain(&mut self, limit: Duration) {
+        let wake = self.engines.waker();
+        let draining = async {
+            self.listeners.turn_away().await;
+            self.listeners.close();
+            self.engines.drain().await;
+        };
+        tokio::select! {
+            () = draining => tracing::info!("every connection has ended"),
+            () = tokio::time::sleep(limit) => {
+                tracing::warn!(open = self.engines.open(), "drain_timeout passed with connections open");
+            }
+            () = second_signal(&mut self.signals, self.access_log.as_deref()) => {
+                tracing::warn!("ended by a second signal");
+            }
+        }
+        self.process.cut();
+        wake();
+        let _ = tokio::time::timeout(LAST_RECORDS, self.engines.ended()).await;
+    }
+}
+
+/// What the program's end comes of.
+enum End {
+    Stop,
+    /// Another process serves.
+    Succeeded,
 }
 
 /// Whoever asks for the end twice means it; log files are opened anew meanwhile too.
@@ -203,7 +292,7 @@ async fn second_signal(signals: &mut Signals, access_log: Option<&AccessLog>) {
                     log.reopen();
                 }
             }
-            Asked::Reload => tracing::warn!("SIGHUP comes too late: Lintel is ending"),
+            Asked::Reload | Asked::Upgrade => tracing::warn!("a signal comes too late: Lintel is ending"),
         }
     }
 }
@@ -218,17 +307,18 @@ async fn first_round(tasks: &Tasks, workers: &Workers, snapshot: &Snapshot) {
 
 /// The apps of all pools, none of them started.
 fn start_workers(
+    program: &Path,
     loaded: &Loaded,
     metrics: &Arc<Metrics>,
     directories: &Directories,
     tasks: &Arc<Tasks>,
-) -> anyhow::Result<Arc<Workers>> {
-    let program = std::env::current_exe().context("cannot find this program's own file")?;
+) -> Arc<Workers> {
+    let program = program.to_path_buf();
     let file = loaded.source.files().next().unwrap_or_default();
     let folder = file.parent().map(Path::to_path_buf).unwrap_or_default();
     let places = Places { program, run_directory: directories.run.clone(), folder };
     let tasks = Arc::clone(tasks);
-    Ok(Workers::new(metrics, places, Arc::new(move |pool| tasks.check(pool))))
+    Workers::new(metrics, places, Arc::new(move |pool| tasks.check(pool)))
 }
 
 fn first_plan(

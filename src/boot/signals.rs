@@ -8,6 +8,7 @@ pub struct Signals {
     interrupt: Signal,
     reopen: Signal,
     hang_up: Signal,
+    upgrade: Signal,
 }
 
 /// What a signal asks for.
@@ -19,6 +20,8 @@ pub enum Asked {
     Reopen,
     /// SIGHUP: read the config again.
     Reload,
+    /// SIGUSR2: have the program's file, as it is now, take over.
+    Upgrade,
 }
 
 impl Signals {
@@ -29,6 +32,7 @@ impl Signals {
             interrupt: signal(SignalKind::interrupt())?,
             reopen: signal(SignalKind::user_defined1())?,
             hang_up: signal(SignalKind::hangup())?,
+            upgrade: signal(SignalKind::user_defined2())?,
         })
     }
 
@@ -38,6 +42,7 @@ impl Signals {
             _ = self.interrupt.recv() => Asked::End,
             _ = self.reopen.recv() => Asked::Reopen,
             _ = self.hang_up.recv() => Asked::Reload,
+            _ = self.upgrade.recv() => Asked::Upgrade,
         }
     }
 }

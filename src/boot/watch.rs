@@ -4,10 +4,12 @@
 //! a ConfigMap, and a look costs a system call per file. What counts is the content's identity and time, and that it was
 //! the same at two looks, so that a file that is being written is left alone.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use crate::config::Loaded;
 
@@ -23,8 +25,9 @@ pub struct Changed {
 }
 
 /// The files, and how they looked.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Files {
+    ticks: Interval,
     config: BTreeMap<PathBuf, Look>,
     others: BTreeMap<PathBuf, Look>,
 }
@@ -41,7 +44,9 @@ type Mark = (u64, u64, u64, i64, i64, i64, i64);
 
 impl Files {
     pub fn of(loaded: &Loaded) -> Self {
-        let mut files = Self::default();
+        let mut ticks = interval(BETWEEN);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut files = Self { ticks, config: BTreeMap::new(), others: BTreeMap::new() };
         files.follow(loaded);
         files
     }
@@ -61,10 +66,10 @@ impl Files {
         self.others = others.map(|path| keep(&self.others, path)).collect();
     }
 
-    /// Waits for a change that has come to rest.
+    /// Waits for a change that has come to rest. Nothing is lost by dropping the future.
     pub async fn changed(&mut self) -> Changed {
         loop {
-            tokio::time::sleep(BETWEEN).await;
+            self.ticks.tick().await;
             let changed = Changed { config: look(&mut self.config), others: look(&mut self.others) };
             if changed != Changed::default() {
                 return changed;

@@ -15,6 +15,7 @@ mod run;
 mod schema;
 mod status;
 mod table;
+mod upgrade;
 mod worker_setup;
 
 use std::ffi::OsString;
@@ -70,6 +71,8 @@ enum Command {
     Reload(reload::ReloadArgs),
     /// Replaces the workers of a pool by new ones, without a failed request
     Rollout(rollout::RolloutArgs),
+    /// Has the program's file, as it is now, take over from the Lintel that runs
+    Upgrade(upgrade::UpgradeArgs),
     /// Gives a pool more or fewer workers
     Scale(rollout::ScaleArgs),
     /// Shows what the workers of a pool write
@@ -116,6 +119,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> anyhow::Result<ExitCode>
         Command::Status(args) => status::run(&args),
         Command::Reload(args) => reload::run(&args),
         Command::Rollout(args) => rollout::rollout(&args),
+        Command::Upgrade(args) => upgrade::run(&args),
         Command::Scale(args) => rollout::scale(&args),
         Command::Logs(args) => logs::run(&args),
         Command::Check(args) => check::run(&args),

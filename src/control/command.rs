@@ -9,6 +9,8 @@ use crate::config::Problems;
 pub enum Command {
     /// Reads the config file again and takes it; gives what changed.
     Reload(oneshot::Sender<Result<Reloaded, Problems>>),
+    /// Has the program's file, as it is now, take over; gives the new process id, or why the old process serves on.
+    Upgrade(oneshot::Sender<Result<u32, String>>),
 }
 
 /// What a reload has done.

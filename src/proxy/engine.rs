@@ -2,7 +2,8 @@
 
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::time::Duration;
 
 use crate::life::{Life, Stage};
 use crate::snapshot::{Listener, Live, Snapshot};
@@ -21,6 +22,8 @@ pub struct Process {
     cut: AtomicBool,
     /// Open tunnels, for the pace of their goodbye.
     pub tunnels: AtomicU32,
+    /// In milliseconds; 0 where the number of tunnels decides.
+    goodbyes_ms: AtomicU64,
 }
 
 impl Process {
@@ -30,12 +33,25 @@ impl Process {
             draining: AtomicBool::new(false),
             cut: AtomicBool::new(false),
             tunnels: AtomicU32::new(0),
+            goodbyes_ms: AtomicU64::new(0),
         }
     }
 
     /// No more requests are to come: running ones end, connections close.
     pub fn drain(&self) {
         self.draining.store(true, Ordering::Relaxed);
+    }
+
+    /// The same, with the goodbyes of tunnels spread over nearly all of the time there is.
+    pub fn drain_over(&self, time: Duration) {
+        let spread = u64::try_from((time * 3 / 4).as_millis()).unwrap_or(u64::MAX);
+        self.goodbyes_ms.store(spread.max(1), Ordering::Relaxed);
+        self.drain();
+    }
+
+    /// The time that goodbyes are spread over, where it was chosen.
+    pub fn goodbyes_over(&self) -> Option<u64> {
+        Some(self.goodbyes_ms.load(Ordering::Relaxed)).filter(|spread| *spread > 0)
     }
 
     /// The time to drain is over.

@@ -264,6 +264,9 @@ fn poll_pump(cx: &mut Context<'_>, from: &mut Side, to: &mut Side, until: Until)
 
 /// Spreads the goodbyes of all open tunnels over time.
 fn goodbye_delay(engine: &Engine) -> Duration {
+    if let Some(spread) = engine.process.goodbyes_over() {
+        return Duration::from_millis(engine.random() % spread);
+    }
     let open = u64::from(engine.process.tunnels.load(Ordering::Relaxed));
     let spread = (open * 1000 / GOODBYES_PER_SECOND).max(1);
     Duration::from_millis(engine.random() % spread).min(LAST_GOODBYE)

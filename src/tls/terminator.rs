@@ -12,9 +12,9 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use pingora_core::protocols::l4::stream::Stream as Transport;
-use rustls::crypto::{CryptoProvider, aws_lc_rs::Ticketer};
+use rustls::crypto::CryptoProvider;
 use rustls::server::danger::ClientCertVerifier;
-use rustls::server::{ProducesTickets, ServerSessionMemoryCache, StoresServerSessions, WebPkiClientVerifier};
+use rustls::server::{ServerSessionMemoryCache, StoresServerSessions, WebPkiClientVerifier};
 use rustls::{
     HandshakeKind, ProtocolVersion, ServerConfig, ServerConnection, SignatureScheme, SupportedCipherSuite,
 };
@@ -24,6 +24,7 @@ use tokio_rustls::server::TlsStream;
 
 use super::certificate::Expiry;
 use super::certificates::Certificates;
+use super::tickets::{TicketKey, Tickets};
 use super::spec::{ClientAuthMode, ClientAuthSpec, MinVersion, Spec};
 use super::{
     BUFFER_LIMIT, BuildError, ClientCertificate, HandshakeError, HandshakeFailure, Warning, provider,
@@ -87,7 +88,7 @@ struct Trust {
     mode: Option<ClientAuthMode>,
     clients: Arc<dyn ClientCertVerifier>,
     // Never shared between listeners: a session that one let in without a client certificate would resume on another.
-    tickets: Arc<dyn ProducesTickets>,
+    tickets: Arc<Tickets>,
     sessions: Arc<dyn StoresServerSessions>,
 }
 
@@ -122,6 +123,21 @@ impl Terminator {
     /// Takes what was read; connections keep what they have.
     pub fn renew(&self, renewal: Renewal) {
         self.plan.store(Arc::new(renewal.plan));
+    }
+
+    /// What another process needs to take up sessions of this one: the keys of tickets, and a name for who is let in,
+    /// since a session of somebody who would not be let in must not go on.
+    pub fn ticket_keys(&self) -> (String, Vec<TicketKey>) {
+        let plan = self.plan.load();
+        (plan.trust.name(), plan.trust.tickets.keys())
+    }
+
+    /// Takes up sessions of another process that lets the same clients in.
+    pub fn take_ticket_keys(&self, trust: &str, keys: Vec<TicketKey>) {
+        let plan = self.plan.load();
+        if plan.trust.name() == trust {
+            plan.trust.tickets.take(keys);
+        }
     }
 
     /// Takes a connection through the handshake.
@@ -235,6 +251,14 @@ impl Terminator {
     }
 }
 
+impl Trust {
+    fn name(&self) -> String {
+        let authorities = self.authorities.as_deref().unwrap_or_default();
+        let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, authorities);
+        format!("{:?} {:?}", self.mode, digest)
+    }
+}
+
 impl Base {
     fn read(&self, now: Duration, before: Option<&Trust>) -> Result<Renewal, Vec<BuildError>> {
         let certificates = Certificates::load(&self.spec.certificates, &self.provider);
@@ -261,9 +285,10 @@ impl Base {
         {
             return Ok(before.clone());
         }
-        let tickets = Ticketer::new().map_err(|error| {
+        let tickets = Tickets::new().map_err(|error| {
             BuildError::new("certificates", format!("no keys for session tickets could be made: {error}"))
         })?;
+        let tickets = Arc::new(tickets);
         let clients = verify_clients(auth, &self.provider)?;
         Ok(Trust { authorities, mode, clients, tickets, sessions: ServerSessionMemoryCache::new(SESSIONS) })
     }

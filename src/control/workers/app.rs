@@ -11,11 +11,12 @@ use tokio::sync::{mpsc, oneshot};
 use super::crew::{Crew, News};
 use super::desk::{Said, Word};
 use super::launch::Launcher;
+use super::succession::AppState;
 use super::{OrderError, Output, process, words};
 use crate::keeper;
 use crate::pool::Pool;
 use crate::server::Health;
-use crate::worker::Spec;
+use crate::worker::Turnover;
 use crate::worker::machine::{Entry, Event, Exit, Ripe, Rules, Standing, State};
 use crate::worker::rollout::{self, Id, Outcome, Reason, Rollout, Status};
 
@@ -36,6 +37,8 @@ pub enum Order {
     Scale(u16, oneshot::Sender<Result<Value, OrderError>>),
     /// Takes other settings; workers roll over where they are started by other ones.
     Change(Box<Change>),
+    /// Leaves the workers to the Lintel that follows this one; the app is over.
+    LetGo(oneshot::Sender<AppState>),
     /// Ends all workers; the app is over when they have ended.
     Stop(oneshot::Sender<()>),
 }
@@ -103,8 +106,11 @@ impl App {
 
     /// Supervises until it is told to stop and every worker has ended.
     pub async fn run(mut self, mut ears: Ears) {
+        let there: BTreeSet<u16> = self.crew.workers.keys().map(|id| id.slot).collect();
         for id in Rollout::wanted(self.count, self.generation) {
-            self.crew.start(id, Standing::Proven);
+            if !there.contains(&id.slot) {
+                self.crew.start(id, Standing::Proven);
+            }
         }
         let mut shown = None;
         loop {
@@ -122,7 +128,13 @@ impl App {
             tokio::select! {
                 Some(news) = ears.news.recv() => self.hear(news),
                 Some(said) = ears.said.recv() => self.listen(said),
-                Some(order) = ears.orders.recv() => self.waiting.push_back(order),
+                Some(order) = ears.orders.recv() => match order {
+                    Order::LetGo(heir) => {
+                        let _ = heir.send(AppState::of(&self));
+                        return;
+                    }
+                    order => self.waiting.push_back(order),
+                },
                 () = tokio::time::sleep_until(due.into()) => {}
             }
             self.look();
@@ -280,6 +292,8 @@ impl App {
                     self.begin(wanted, Some(waiter));
                 }
                 Order::Change(change) => self.change(*change),
+                // Taken as it comes.
+                Order::LetGo(_) => {}
                 Order::Stop(done) => self.stop(done),
             }
         }
@@ -288,25 +302,21 @@ impl App {
         }
     }
 
-    /// What a worker is started with has changed where more than its number, surge or output has.
     fn change(&mut self, change: Change) {
         let (before, after) = (&self.crew.launcher.spec, &change.launcher.spec);
-        let started_alike = Spec {
-            instances: before.instances,
-            rollout: before.rollout.clone(),
-            logs: before.logs.clone(),
-            ..after.clone()
-        } == *before;
-        let count = (before.instances != after.instances).then(|| super::count(after.instances));
+        let turnover = Turnover::of(before, after, self.count, super::count);
         self.surge = after.rollout.surge;
         self.crew.change(change.pool, change.shares, change.rules, change.launcher);
-        let count = count.unwrap_or(self.count);
-        if !started_alike {
-            self.generation += 1;
-            self.begin(Rollout::wanted(count, self.generation), None);
-        } else if count != self.count {
-            let wanted = self.scaled(count);
-            self.begin(wanted, None);
+        match turnover {
+            Turnover::Stay => {}
+            Turnover::Scale(count) => {
+                let wanted = self.scaled(count);
+                self.begin(wanted, None);
+            }
+            Turnover::RollOver(count) => {
+                self.generation += 1;
+                self.begin(Rollout::wanted(count, self.generation), None);
+            }
         }
     }
 

@@ -151,8 +151,14 @@ impl Crew {
                 Place::Nowhere
             }
         };
-        let worker = Worker {
-            machine: Machine::new(self.rules.clone(), standing),
+        let machine = Machine::new(self.rules.clone(), standing);
+        self.workers.insert(id, self.worker(id, machine, place));
+        self.step(id, Event::StartWanted)
+    }
+
+    fn worker(&self, id: Id, machine: Machine, place: Place) -> Worker {
+        Worker {
+            machine,
             place,
             run: 0,
             server: None,
@@ -164,9 +170,29 @@ impl Crew {
             cpu_share: None,
             quiet: false,
             metrics: self.metrics.worker(&self.pool.name, id.slot),
-        };
+        }
+    }
+
+    /// Takes in a worker that the Lintel before has started.
+    pub fn settle(
+        &mut self,
+        id: Id,
+        machine: Machine,
+        place: Place,
+        run: u64,
+        restarts: u32,
+        started: Option<Instant>,
+    ) {
+        let is_ready = machine.state() == State::Ready;
+        let worker = Worker { run, restarts, started, ..self.worker(id, machine, place) };
+        self.desk.expect(run, self.said.clone());
+        if let Some(port) = worker.place.port().filter(|_| !is_ready) {
+            tokio::spawn(knock(port, run, self.rules.ready_timeout, self.news.clone()));
+        }
         self.workers.insert(id, worker);
-        self.step(id, Event::StartWanted)
+        if is_ready {
+            self.make_server(id);
+        }
     }
 
     /// Gives a machine an event and does what it asks for; the lines of its log.

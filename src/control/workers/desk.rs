@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
 use serde::Deserialize;
@@ -89,6 +90,8 @@ pub struct Desk {
     rooms: Arc<Mutex<Rooms>>,
     /// Who may come, by user id.
     users: Arc<Mutex<Vec<u32>>>,
+    /// Another process listens there from now on.
+    leaves_file: AtomicBool,
     serving: tokio::task::JoinHandle<()>,
 }
 
@@ -114,7 +117,13 @@ impl Desk {
         let rooms = Arc::new(Mutex::new(Rooms::default()));
         let users = Arc::new(Mutex::new(users));
         let serving = tokio::spawn(serve(listener, Arc::clone(&users), Arc::clone(&rooms)));
-        Ok(Self { path: path.to_path_buf(), rooms, users, serving })
+        Ok(Self { path: path.to_path_buf(), rooms, users, leaves_file: AtomicBool::new(false), serving })
+    }
+
+    /// Listens no more, and leaves its path to another process.
+    pub fn leave(&self) {
+        self.leaves_file.store(true, Ordering::Relaxed);
+        self.serving.abort();
     }
 
     /// Listens to further users.
@@ -155,7 +164,9 @@ impl Desk {
 impl Drop for Desk {
     fn drop(&mut self) {
         self.serving.abort();
-        let _ = std::fs::remove_file(&self.path);
+        if !self.leaves_file.load(Ordering::Relaxed) {
+            let _ = std::fs::remove_file(&self.path);
+        }
     }
 }
 

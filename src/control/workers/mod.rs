@@ -14,11 +14,13 @@ mod files;
 mod launch;
 mod output;
 mod process;
+mod succession;
 mod words;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs::Permissions;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -30,6 +32,7 @@ use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
 
 pub use output::{Line, Output, Source};
+pub use succession::AppState;
 
 use crate::keeper::{self, Keeper, Report};
 use crate::observe::metrics::Metrics;
@@ -45,6 +48,9 @@ use launch::Launcher;
 
 /// What Node loads before an app.
 const PRELOAD: &str = include_str!("../../worker/preload.cjs");
+
+/// For workers whose app is no more to end by themselves.
+const LAST_WORKERS: Duration = Duration::from_secs(30);
 
 /// Why an order was not carried out.
 #[derive(Debug, thiserror::Error)]
@@ -79,6 +85,14 @@ pub struct Workers {
     apps: Mutex<BTreeMap<Arc<str>, Apparent>>,
     /// From the first app on; ends its workers when it is dropped.
     station: Mutex<Option<Station>>,
+    /// Of the Lintel before, until `reconcile`.
+    estate: Mutex<Option<Estate>>,
+}
+
+/// What the Lintel before has left.
+struct Estate {
+    apps: Vec<AppState>,
+    running: HashMap<u64, keeper::Running>,
 }
 
 /// What all apps need, made with the first of them.
@@ -108,7 +122,14 @@ impl Workers {
     /// Nothing runs until `reconcile`.
     pub fn new(metrics: &Arc<Metrics>, places: Places, check: Check) -> Arc<Self> {
         let metrics = Arc::clone(metrics);
-        Arc::new(Self { metrics, places, check, apps: Mutex::default(), station: Mutex::default() })
+        Arc::new(Self {
+            metrics,
+            places,
+            check,
+            apps: Mutex::default(),
+            station: Mutex::default(),
+            estate: Mutex::default(),
+        })
     }
 
     /// Makes the apps those of the plan: starts the new ones, ends those that are gone, and has those whose settings
@@ -124,7 +145,7 @@ impl Workers {
             stays
         });
         let plans: Vec<_> = snapshot.pools.values().filter(|plan| plan.pool.spec.app.is_some()).collect();
-        if plans.is_empty() {
+        if plans.is_empty() && self.estate.lock().is_none() {
             return Ok(());
         }
         let station = self.station(&plans)?;
@@ -148,6 +169,7 @@ impl Workers {
                 }
             }
         }
+        self.settle_estate(&station);
         Ok(())
     }
 
@@ -157,6 +179,18 @@ impl Workers {
             station.desk.admit(users(plans));
             return Ok(station.clone());
         }
+        let (keeper, reports) = Keeper::start(&self.places.program)?;
+        Ok(station.insert(self.open_station(plans, keeper, reports, 0)?).clone())
+    }
+
+    /// `last_run`: the highest that was ever given out.
+    fn open_station(
+        &self,
+        plans: &[&Arc<PoolPlan>],
+        keeper: Keeper,
+        reports: mpsc::UnboundedReceiver<Report>,
+        last_run: u64,
+    ) -> io::Result<Station> {
         let folder = self.places.run_directory.join("workers");
         std::fs::create_dir_all(&folder)?;
         let preload = folder.join("preload.cjs");
@@ -165,7 +199,6 @@ impl Workers {
         if plans.iter().any(|plan| plan.pool.spec.app.as_ref().is_some_and(|app| app.user.is_some())) {
             open_to_others(&self.places.run_directory, &folder, desk.path())?;
         }
-        let (keeper, reports) = Keeper::start(&self.places.program)?;
         let keeper = Arc::new(Mutex::new(keeper));
         let newsrooms = Newsrooms::default();
         let relay = Relay {
@@ -174,8 +207,69 @@ impl Workers {
             newsrooms: Arc::clone(&newsrooms),
         };
         tokio::spawn(relay.run(reports));
-        let runs = Arc::new(AtomicU64::new(0));
-        Ok(station.insert(Station { keeper, desk, folder, preload, runs, newsrooms }).clone())
+        let runs = Arc::new(AtomicU64::new(last_run));
+        Ok(Station { keeper, desk, folder, preload, runs, newsrooms })
+    }
+
+    /// Makes room at the keeper for the Lintel that is to follow this one: the end that it takes over with. `None` where
+    /// no app has run. Fails while a rollout is under way, which would be left half done.
+    pub fn successor(&self) -> Result<Option<OwnedFd>, OrderError> {
+        for (pool, app) in &*self.apps.lock() {
+            if app.view.lock()["rolling_out"] == true {
+                return Err(OrderError::Failed(format!("a rollout of {pool} is under way; try again when it is over")));
+            }
+        }
+        let station = self.station.lock();
+        let Some(station) = &*station else { return Ok(None) };
+        station.keeper.lock().successor().map(Some).map_err(|error| OrderError::Failed(error.to_string()))
+    }
+
+    /// Leaves all workers to the successor; nothing that happens to them is acted upon any more.
+    pub async fn let_go(&self) -> Vec<AppState> {
+        let apps = std::mem::take(&mut *self.apps.lock());
+        let mut states = Vec::new();
+        for app in apps.into_values() {
+            let (heir, state) = oneshot::channel();
+            let _ = app.orders.send(Order::LetGo(heir));
+            states.extend(state.await.ok());
+        }
+        if let Some(station) = self.station.lock().take() {
+            station.desk.leave();
+            station.keeper.lock().yield_to_successor();
+        }
+        states
+    }
+
+    /// Takes over what the Lintel before has let go, by the end of a connection that its keeper gave it; `reconcile` then
+    /// finds these workers there.
+    pub async fn take_over(
+        &self,
+        snapshot: &Snapshot,
+        end: OwnedFd,
+        apps: Vec<AppState>,
+    ) -> io::Result<()> {
+        let (keeper, reports, running) = Keeper::take_over(end).await?;
+        let plans: Vec<_> = snapshot.pools.values().filter(|plan| plan.pool.spec.app.is_some()).collect();
+        let last_run = apps.iter().map(AppState::last_run).max().unwrap_or_default();
+        let running = running.into_iter().map(|process| (process.run, process)).collect();
+        *self.station.lock() = Some(self.open_station(&plans, keeper, reports, last_run)?);
+        *self.estate.lock() = Some(Estate { apps, running });
+        Ok(())
+    }
+
+    /// Ends the workers of apps that there are no more.
+    fn settle_estate(&self, station: &Station) {
+        let Some(estate) = self.estate.lock().take() else { return };
+        for run in estate.running.keys() {
+            station.keeper.lock().signal(*run, keeper::Signal::TERM, keeper::To::Group);
+        }
+        let (keeper, runs) = (Arc::clone(&station.keeper), estate.running.into_keys().collect::<Vec<_>>());
+        tokio::spawn(async move {
+            tokio::time::sleep(LAST_WORKERS).await;
+            for run in runs {
+                keeper.lock().signal(run, keeper::Signal::KILL, keeper::To::Group);
+            }
+        });
     }
 
     fn launcher(&self, station: &Station, plan: &PoolPlan, spec: &Spec) -> Launcher {
@@ -214,12 +308,29 @@ impl Workers {
             check: Arc::clone(&self.check),
         };
         let launcher = self.launcher(station, plan, spec);
-        let crew = Crew::new(Arc::clone(&plan.pool), shares.clone(), rules(plan, spec), launcher, tools)?;
+        let mut crew = Crew::new(Arc::clone(&plan.pool), shares.clone(), rules(plan, spec), launcher, tools)?;
+        let left = self.settle(&plan.pool.name, &mut crew);
         let view = Arc::new(Mutex::new(Value::Null));
         let output = Arc::clone(&crew.output);
-        let app = App::new(crew, count(spec.instances), spec.rollout.surge, Arc::clone(&view));
+        let mut app = App::new(crew, count(spec.instances), spec.rollout.surge, Arc::clone(&view));
+        if let Some(left) = left {
+            (app.count, app.generation) = (left.count, left.generation);
+            if left.is_outdated(spec) {
+                let _ = orders.send(Order::Rollout(oneshot::channel().0));
+            }
+        }
         tokio::spawn(app.run(Ears { news: heard, said: words, orders: ordered }));
         Ok(Apparent { plan: Arc::clone(plan), shares, orders, view, output })
+    }
+
+    /// Has the workers that the Lintel before has left for a pool join its crew.
+    fn settle(&self, pool: &str, crew: &mut Crew) -> Option<AppState> {
+        let mut estate = self.estate.lock();
+        let estate = estate.as_mut()?;
+        let place = estate.apps.iter().position(|app| app.pool == pool)?;
+        let app = estate.apps.swap_remove(place);
+        app.settle(crew, &mut estate.running);
+        Some(app)
     }
 
     /// Replaces all workers of a pool; how it went.
@@ -298,7 +409,8 @@ fn rules(plan: &PoolPlan, spec: &Spec) -> Rules {
     rules
 }
 
-fn count(instances: Instances) -> u16 {
+/// How many workers `instances` means here.
+pub fn count(instances: Instances) -> u16 {
     let cores = cores::here();
     instances.count(cores.quota, cores.cpus)
 }

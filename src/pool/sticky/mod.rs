@@ -98,6 +98,24 @@ impl Pool {
         }
     }
 
+    /// The Socket.IO sessions that are known, by the identity of their server.
+    pub fn sessions(&self, now: Instant) -> Vec<(String, Arc<str>, Duration)> {
+        let Some(Sticky::SocketIo(table)) = self.sticky.as_deref() else { return Vec::new() };
+        let set = self.servers();
+        let sessions = table.sessions(process_ms(now)).into_iter();
+        sessions.filter_map(|(sid, id, ttl)| Some((sid, Arc::clone(&set.find(id)?.identity), ttl))).collect()
+    }
+
+    /// Takes sessions that another process knew.
+    pub fn take_sessions(&self, sessions: &[(String, String, Duration)], now: Instant) {
+        let set = self.servers();
+        for (sid, identity, ttl) in sessions {
+            if let Some(server) = set.servers().iter().find(|server| *server.identity == **identity) {
+                self.learn(sid, *ttl, server, now);
+            }
+        }
+    }
+
     fn count_unknown(&self, id: Option<u64>) -> Option<u64> {
         if id.is_none() {
             self.metrics.sticky.add(StickyOutcome::Unknown, 1);
