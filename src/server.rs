@@ -5,7 +5,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use schemars::{JsonSchema, json_schema};
 use serde::{Deserialize, Serialize};
@@ -104,6 +104,8 @@ pub struct State {
     /// It is about to be stopped: WebSockets to it are told to come back, which leads them elsewhere.
     leaving: AtomicBool,
     left: Notify,
+    /// In milliseconds; 0 where the number of tunnels decides.
+    goodbyes_ms: AtomicU64,
     /// It is a process of Lintel's own, whose end is known here before any connection shows it.
     is_worker: AtomicBool,
     dead: AtomicBool,
@@ -185,6 +187,18 @@ impl State {
         self.draining.store(true, Ordering::Relaxed);
         self.leaving.store(true, Ordering::Relaxed);
         self.left.notify_waiters();
+    }
+
+    /// The same, with the goodbyes of its WebSockets spread over this time.
+    pub fn leave_over(&self, goodbyes: Duration) {
+        let millis = u64::try_from(goodbyes.as_millis()).unwrap_or(u64::MAX);
+        self.goodbyes_ms.store(millis, Ordering::Relaxed);
+        self.leave();
+    }
+
+    /// The time that goodbyes are spread over, where it was chosen.
+    pub fn goodbyes_over(&self) -> Option<u64> {
+        Some(self.goodbyes_ms.load(Ordering::Relaxed)).filter(|millis| *millis > 0)
     }
 
     /// Gives it work again.

@@ -21,6 +21,7 @@ pub fn status(office: &Office) -> Value {
         json!({
             "name": &*pool.name,
             "waiting": pool.waiting(),
+            "paused_s": pool.paused_for().map(|left| left.as_secs_f64()),
             "servers": servers.servers().iter().map(|server| self::server(server, pool)).collect::<Vec<_>>(),
             "app": workers.view(&pool.name),
         })
@@ -58,7 +59,8 @@ pub fn problem(problem: &Problem) -> Value {
     })
 }
 
-fn server(server: &Server, pool: &Pool) -> Value {
+/// One server of a pool.
+pub fn server(server: &Server, pool: &Pool) -> Value {
     let reading = server.state.reading(process_ms(Instant::now()));
     let state = match server.state.health() {
         _ if reading.draining => "draining",

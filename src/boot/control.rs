@@ -170,7 +170,7 @@ fn look_up_plan(
         changed: Box::new(move |answers| {
             let before = pool.servers();
             let servers =
-                expand(&pool.spec.servers, answers, before.servers(), |identity, endpoint, spec| {
+                expand(&pool.wanted_servers(), answers, before.servers(), |identity, endpoint, spec| {
                     make_server(&metrics, &pool.name, identity, endpoint, spec)
                 });
             tracing::info!(pool = &*pool.name, servers = servers.len(), "addresses changed");

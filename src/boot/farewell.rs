@@ -33,6 +33,11 @@ impl Gone {
         Self { listeners: Vec::new(), routes: routes.map(|(_, life)| Arc::clone(life)).collect(), servers }
     }
 
+    /// A server that was taken out by order.
+    pub fn server(server: Arc<Server>) -> Self {
+        Self { servers: vec![server], ..Self::default() }
+    }
+
     pub fn is_empty(&self) -> bool {
         self.listeners.is_empty() && self.routes.is_empty() && self.servers.is_empty()
     }

@@ -11,6 +11,7 @@ use tokio::sync::{mpsc, watch};
 use super::control::Tasks;
 use super::doors::Doors;
 use super::engines::Engines;
+use super::farewell::Gone;
 use super::inherited::Inherited;
 use super::listeners::Listeners;
 use super::located;
@@ -18,11 +19,12 @@ use super::service;
 use super::signals::{Asked, Signals};
 use super::upgrade::{Heir, UpgradeError};
 use super::watch::Files;
+use crate::admin::office::Part;
 use crate::admin::{Office, Surface};
 use crate::config::file::Threads;
 use crate::config::{File, Loaded};
 use crate::control::command::{Command, LastReload};
-use crate::control::workers::Places;
+use crate::control::workers::{Check, Places};
 use crate::control::{Directories, Readiness, Workers, directories, threads};
 use crate::listener::{Gate, fd_limit};
 use crate::observe::AccessLog;
@@ -129,6 +131,8 @@ impl Running {
             workers: Arc::clone(&workers),
             commands: orders,
             last_reload: Arc::clone(&last_reload),
+            check: check_of(&tasks),
+            part: part_of(&live, &engines),
         };
         let _ = surface.office.set(office);
         first_round(&tasks, &workers, &snapshot).await;
@@ -182,6 +186,8 @@ impl Running {
                 },
                 Some(command) = self.commands.recv() => match command {
                     Command::Reload(waiter) => _ = waiter.send(self.reload_from_file("the control interface")),
+                    Command::Plan(waiter) => _ = waiter.send(self.plan(&files.renewed())),
+                    Command::Config(waiter) => _ = waiter.send(self.in_force()),
                     Command::Upgrade(waiter) => {
                         let outcome = self.try_upgrade().await;
                         let is_over = outcome.is_ok();
@@ -317,8 +323,20 @@ fn start_workers(
     let file = loaded.source.files().next().unwrap_or_default();
     let folder = file.parent().map(Path::to_path_buf).unwrap_or_default();
     let places = Places { program, run_directory: directories.run.clone(), folder };
+    Workers::new(metrics, places, check_of(tasks))
+}
+
+fn check_of(tasks: &Arc<Tasks>) -> Check {
     let tasks = Arc::clone(tasks);
-    Workers::new(metrics, places, Arc::new(move |pool| tasks.check(pool)))
+    Arc::new(move |pool| tasks.check(pool))
+}
+
+fn part_of(live: &Arc<Live>, engines: &Engines) -> Part {
+    let (live, wake) = (Arc::clone(live), Arc::new(engines.waker()));
+    Box::new(move |server| {
+        let (drain_timeout, wake) = (live.load().drain_timeout, Arc::clone(&wake));
+        tokio::spawn(Gone::server(server).run(drain_timeout, move || wake()));
+    })
 }
 
 fn first_plan(

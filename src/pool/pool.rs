@@ -15,6 +15,7 @@ use parking_lot::Mutex;
 use super::budget::RetryBudget;
 use super::choice::{Choice, Standing, UNLIMITED, Unknown};
 use super::lease::Lease;
+use super::overrides::Overrides;
 use super::queue::Queue;
 use super::server_set::{Blocked, ServerSet};
 use super::spec::{Policy, Spec};
@@ -84,6 +85,8 @@ pub struct Pool {
     replacing: Mutex<()>,
     /// A server that joins from now on joins others at work.
     has_served: AtomicBool,
+    /// What was ordered while it runs.
+    pub(super) overrides: Mutex<Overrides>,
     /// The pool that a reload put into the place of this one; who still holds this one is served by that.
     successor: OnceLock<Arc<Pool>>,
 }
@@ -130,6 +133,7 @@ impl Pool {
             changing: Mutex::new(()),
             replacing: Mutex::new(()),
             has_served: AtomicBool::new(before.is_some_and(|before| before.has_served.load(Relaxed))),
+            overrides: Mutex::new(before.map(|before| before.kept_overrides()).unwrap_or_default()),
             successor: OnceLock::new(),
             set: ArcSwap::from_pointee(ServerSet::build(
                 servers,
@@ -193,19 +197,20 @@ impl Pool {
         self.step(now);
     }
 
-    /// Gives servers the weights that the Spec says; those of workers are all alike.
-    pub fn weigh_servers(self: &Arc<Self>) {
-        let set = self.servers();
-        let mut changed = false;
-        for server in set.servers() {
-            let written = self.spec.servers.iter().find(|spec| spec.address == server.spec.address);
-            let weight = written.map_or(1, |spec| spec.weight);
-            changed |= server.state.weight() != weight;
-            server.state.weigh(weight);
-        }
-        if changed {
-            self.replace_servers(set.servers().to_vec());
-        }
+    /// The servers of the Spec, with what was ordered since.
+    pub fn wanted_servers(&self) -> Vec<crate::server::Spec> {
+        self.overrides.lock().apply(&self.spec.servers)
+    }
+
+    /// Whether a reload would forget something that was ordered.
+    pub fn would_forget(&self) -> bool {
+        let overrides = self.overrides.lock();
+        *overrides != overrides.kept()
+    }
+
+    /// What was ordered and outlives a reload.
+    pub fn kept_overrides(&self) -> Overrides {
+        self.overrides.lock().kept()
     }
 
     /// Gives every server another limit; waiters get what a higher one makes room for.

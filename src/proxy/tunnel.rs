@@ -126,7 +126,9 @@ impl Tunnel {
                 } else if left.as_mut().poll(cx).is_ready() {
                     leaving = true;
                     self.goodbye = SERVICE_RESTART;
-                    deadline.after(goodbye_delay(engine));
+                    let spread = server.state.goodbyes_over();
+                    let delay = spread.map(|spread| Duration::from_millis(engine.random() % spread));
+                    deadline.after(delay.unwrap_or_else(|| goodbye_delay(engine)));
                 }
             }
             loop {

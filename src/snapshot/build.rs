@@ -65,7 +65,7 @@ impl Built {
         for (name, plan) in &self.snapshot.pools {
             let old = before.and_then(|before| before.pools.get(name));
             let old = old.filter(|old| !Arc::ptr_eq(&old.pool, &plan.pool));
-            plan.pool.weigh_servers();
+            plan.pool.settle_servers();
             if let Some(old) = old {
                 old.pool.succeed(&plan.pool);
             }

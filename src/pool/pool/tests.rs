@@ -280,7 +280,7 @@ async fn a_successor_has_the_weights_of_its_own_spec_on_the_same_servers() {
     let all: Vec<_> = specs(&written(1)).into_iter().map(crate::pool::choice::tests::server_of).collect();
     let before = pool(written(1), all.clone());
     let after = successor(&before, written(3), all.clone());
-    after.weigh_servers();
+    after.settle_servers();
     before.succeed(&after);
     let mut counts = [0; 2];
     for random in 0..40 {

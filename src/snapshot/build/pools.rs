@@ -118,7 +118,7 @@ impl Builder<'_> {
         spec: &pool::Spec,
         before: Option<&Arc<PoolPlan>>,
     ) -> Vec<Arc<Server>> {
-        let known = before.filter(|before| has_same_servers(&before.pool.spec, spec));
+        let known = before.filter(|before| before.pool.spec.has_same_servers(spec));
         let known = known.map(|before| before.pool.latest().servers());
         let known = known.as_ref().map_or(&[][..], |set| set.servers());
         if spec.app.is_some() || spec.workers_of.is_some() {
@@ -127,20 +127,15 @@ impl Builder<'_> {
         let metrics = &self.surroundings.metrics;
         let make =
             |identity, endpoint, spec: &server::Spec| make_server(metrics, pool, identity, endpoint, spec);
-        expand(&spec.servers, &answers_of(known), known, make)
+        let kept = before.map(|before| before.pool.latest().kept_overrides()).unwrap_or_default();
+        expand(&kept.apply(&spec.servers), &answers_of(known), known, make)
     }
 }
 
 /// Whether a plan can stay as it is; what is read of files may have changed.
 fn is_same(before: &PoolPlan, spec: &pool::Spec) -> bool {
     let reads_files = spec.tls.is_some() || matches!(spec.sticky, Some(StickySpec::Cookie(_)));
-    before.pool.spec == *spec && !reads_files
-}
-
-/// Whether servers of one are servers of the other: reached in the same way.
-fn has_same_servers(before: &pool::Spec, spec: &pool::Spec) -> bool {
-    (before.protocol, &before.tls, &before.workers_of) == (spec.protocol, &spec.tls, &spec.workers_of)
-        && before.app.is_some() == spec.app.is_some()
+    before.pool.spec == *spec && !reads_files && !before.pool.would_forget()
 }
 
 fn http2(spec: &pool::Spec) -> Http2 {
