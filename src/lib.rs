@@ -4,6 +4,7 @@
 
 // Floor 0: what everything stands on.
 pub mod clock;
+pub mod life;
 pub mod net;
 pub mod units;
 // Floor 1: bytes, one server, what can be seen.

@@ -5,12 +5,13 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use schemars::{JsonSchema, json_schema};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 
+use crate::life::Life;
 use crate::net::{Address, Endpoint};
 use crate::observe::metrics::ServerReading;
 use crate::units::form;
@@ -74,6 +75,8 @@ pub struct Server {
 pub struct State {
     /// 0 unknown, 1 up, 2 down: the active check's word.
     health: std::sync::atomic::AtomicU8,
+    /// Share of the work now; what the Spec says until somebody changes it.
+    weight: AtomicU32,
     /// No new work; sessions bound to it stay.
     pub draining: AtomicBool,
     /// Milliseconds on the process clock (`process_ms`) until which outlier detection keeps it out; 0 when it does
@@ -101,10 +104,14 @@ pub struct State {
     /// It is about to be stopped: WebSockets to it are told to come back, which leads them elsewhere.
     leaving: AtomicBool,
     left: Notify,
+    /// In milliseconds; 0 where the number of tunnels decides.
+    goodbyes_ms: AtomicU64,
     /// It is a process of Lintel's own, whose end is known here before any connection shows it.
     is_worker: AtomicBool,
     dead: AtomicBool,
     died: Notify,
+    /// How far its end has come, when a reload or an order took it away.
+    pub life: Life,
 }
 
 /// Milliseconds on the process clock, the one that all times in `State` are on; never 0.
@@ -124,7 +131,9 @@ impl Server {
     ) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         let id = NEXT.fetch_add(1, Ordering::Relaxed);
-        Self { id, pool, identity, endpoint, spec, state: State::default(), metrics }
+        let state = State::default();
+        state.weigh(spec.weight);
+        Self { id, pool, identity, endpoint, spec, state, metrics }
     }
 }
 
@@ -164,11 +173,38 @@ impl State {
         before != code
     }
 
+    /// Share of the work against its neighbours, as the next server set will have it.
+    pub fn weight(&self) -> u32 {
+        self.weight.load(Ordering::Relaxed)
+    }
+
+    pub fn weigh(&self, weight: u32) {
+        self.weight.store(weight, Ordering::Relaxed);
+    }
+
     /// Gives it no new work, and has its WebSockets say goodbye.
     pub fn leave(&self) {
         self.draining.store(true, Ordering::Relaxed);
         self.leaving.store(true, Ordering::Relaxed);
         self.left.notify_waiters();
+    }
+
+    /// The same, with the goodbyes of its WebSockets spread over this time.
+    pub fn leave_over(&self, goodbyes: Duration) {
+        let millis = u64::try_from(goodbyes.as_millis()).unwrap_or(u64::MAX);
+        self.goodbyes_ms.store(millis, Ordering::Relaxed);
+        self.leave();
+    }
+
+    /// The time that goodbyes are spread over, where it was chosen.
+    pub fn goodbyes_over(&self) -> Option<u64> {
+        Some(self.goodbyes_ms.load(Ordering::Relaxed)).filter(|millis| *millis > 0)
+    }
+
+    /// Gives it work again.
+    pub fn come_back(&self) {
+        self.leaving.store(false, Ordering::Relaxed);
+        self.draining.store(false, Ordering::Relaxed);
     }
 
     /// Marks it as a process whose end will be told.

@@ -3,9 +3,12 @@
 use std::fs::Metadata;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, ToSocketAddrs};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::fs::Mode;
 use socket2::{Domain, SockAddr, Socket, Type};
@@ -91,6 +94,38 @@ impl Door {
         Ok(Self { listener, guard, reach: Reach::Control })
     }
 
+    /// A door that another process has opened there.
+    pub fn inherit(fd: OwnedFd, address: &Address, reach: Reach) -> io::Result<Self> {
+        let listener = match address {
+            Address::Unix(path) => {
+                let identity = path.symlink_metadata().ok().map(|metadata| identity(&metadata));
+                Listener::Unix(UnixListener::from(fd), SocketFile { path: path.clone(), identity, stays: Arc::default() })
+            }
+            _ => Listener::Tcp(TcpListener::from(fd)),
+        };
+        let guard = match (&listener, reach) {
+            (Listener::Tcp(listener), Reach::Control) => Guard::LoopbackHost(listener.local_addr()?),
+            _ => Guard::Anyone,
+        };
+        Ok(Self { listener, guard, reach })
+    }
+
+    /// One more descriptor of it, for another process.
+    pub fn descriptor(&self) -> io::Result<OwnedFd> {
+        match &self.listener {
+            Listener::Tcp(listener) => Ok(listener.try_clone()?.into()),
+            Listener::Unix(listener, _) => Ok(listener.try_clone()?.into()),
+        }
+    }
+
+    /// Set to leave its file to another process.
+    pub fn leaves_file(&self) -> Arc<AtomicBool> {
+        match &self.listener {
+            Listener::Tcp(_) => Arc::default(),
+            Listener::Unix(_, file) => Arc::clone(&file.stays),
+        }
+    }
+
     /// Where it listens, with the port the system chose, as the log says it.
     pub fn address(&self) -> String {
         match &self.listener {
@@ -147,7 +182,11 @@ fn open_unix(path: &Path) -> Result<Listener, OpenError> {
     let listener = bind_unix(path)
         .map_err(|source| OpenError::Listen { address: format!("unix:{}", path.display()), source })?;
     let file =
-        SocketFile { path: path.to_path_buf(), identity: path.symlink_metadata().ok().map(|m| identity(&m)) };
+        SocketFile {
+            path: path.to_path_buf(),
+            identity: path.symlink_metadata().ok().map(|m| identity(&m)),
+            stays: Arc::default(),
+        };
     Ok(Listener::Unix(listener, file))
 }
 
@@ -182,6 +221,8 @@ fn clear(path: &Path) -> Result<(), OpenError> {
 pub(super) struct SocketFile {
     path: PathBuf,
     identity: Option<(u64, u64)>,
+    /// Another process uses it: it is not removed.
+    stays: Arc<AtomicBool>,
 }
 
 fn identity(metadata: &Metadata) -> (u64, u64) {
@@ -191,7 +232,7 @@ fn identity(metadata: &Metadata) -> (u64, u64) {
 impl Drop for SocketFile {
     fn drop(&mut self) {
         let there = self.path.symlink_metadata().ok().map(|metadata| identity(&metadata));
-        if there.is_some() && there == self.identity {
+        if !self.stays.load(Ordering::Relaxed) && there.is_some() && there == self.identity {
             let _ = std::fs::remove_file(&self.path);
         }
     }

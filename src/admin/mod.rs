@@ -8,6 +8,7 @@ pub mod office;
 pub mod order;
 pub mod page;
 pub mod patient;
+mod planned;
 pub mod serve;
 pub mod view;
 

@@ -4,26 +4,31 @@ use std::time::Instant;
 
 use serde_json::{Value, json};
 
-use crate::control::workers::Workers;
+use super::office::Office;
+use crate::config::{Problem, render};
+use crate::control::command::Reloaded;
 use crate::observe::metrics::{BOUNDS_US, Histogram};
 use crate::pool::Pool;
 use crate::server::{Health, Server, process_ms};
-use crate::snapshot::Snapshot;
 
 /// Pools with their servers, and workers where there are any. Keys are only ever added.
-pub fn status(snapshot: &Snapshot, workers: &Workers) -> Value {
+pub fn status(office: &Office) -> Value {
+    let (snapshot, workers) = (office.live.load(), &office.workers);
+    let last = office.last_reload.lock().clone();
     let pools = snapshot.pools.values().map(|plan| {
         let pool = &plan.pool;
         let servers = pool.servers();
         json!({
             "name": &*pool.name,
             "waiting": pool.waiting(),
+            "paused_s": pool.paused_for().map(|left| left.as_secs_f64()),
             "servers": servers.servers().iter().map(|server| self::server(server, pool)).collect::<Vec<_>>(),
             "app": workers.view(&pool.name),
         })
     });
     json!({
         "version": env!("CARGO_PKG_VERSION"),
+        "last_reload": { "at": (last.at > 0).then_some(last.at), "problems": last.problems },
         "listeners": snapshot.listeners.iter().map(|listener| json!({
             "name": &*listener.name,
             "address": listener.spec.address.to_string(),
@@ -33,7 +38,29 @@ pub fn status(snapshot: &Snapshot, workers: &Workers) -> Value {
     })
 }
 
-fn server(server: &Server, pool: &Pool) -> Value {
+/// What a reload has done.
+pub fn reloaded(reloaded: &Reloaded) -> Value {
+    json!({
+        "hash": reloaded.hash,
+        "warnings": reloaded.warnings,
+        "needs_restart": reloaded.needs_restart,
+    })
+}
+
+/// Something wrong in a config.
+pub fn problem(problem: &Problem) -> Value {
+    json!({
+        "file": problem.spot.as_ref().map(|spot| &spot.file),
+        "line": problem.spot.as_ref().map(|spot| spot.line),
+        "column": problem.spot.as_ref().map(|spot| spot.column),
+        "message": problem.message,
+        "help": problem.help,
+        "text": render::plain(std::slice::from_ref(problem)),
+    })
+}
+
+/// One server of a pool.
+pub fn server(server: &Server, pool: &Pool) -> Value {
     let reading = server.state.reading(process_ms(Instant::now()));
     let state = match server.state.health() {
         _ if reading.draining => "draining",
@@ -48,7 +75,7 @@ fn server(server: &Server, pool: &Pool) -> Value {
         "name": &*server.identity,
         "address": server.endpoint.to_string(),
         "state": state,
-        "weight": server.spec.weight,
+        "weight": server.state.weight(),
         "in_flight": reading.in_flight,
         "requests": server.metrics.requests.count(),
         "p99_ms": percentile_ms(&server.metrics.first_byte, 0.99),

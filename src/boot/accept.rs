@@ -11,7 +11,8 @@ use std::time::Instant;
 use tokio::sync::Notify;
 
 use super::engines::{Order, Seat, serve};
-use crate::listener::{Accepted, Entrance, Pass, Share};
+use super::front::Gateway;
+use crate::listener::{Accepted, Pass};
 use crate::proxy::connection;
 use crate::proxy::engine::Engine;
 use crate::server::process_ms;
@@ -41,31 +42,22 @@ impl Incoming {
     }
 }
 
-/// What an accept loop works with.
-pub struct Gateway {
-    pub listener: Arc<Listener>,
-    pub entrance: Arc<Entrance>,
-    pub share: Share,
-    pub port: u16,
-}
-
-/// Accepts until draining begins, and then what the system has accepted already.
+/// Accepts until draining begins or the socket is given up, and then what the system has accepted already.
 pub async fn run(engine: Rc<Engine>, seat: Rc<Seat>, emptied: Rc<Notify>, gateway: Gateway) {
-    let Gateway { listener, entrance, share, port } = gateway;
+    let Gateway { front, share, port, mut open } = gateway;
     let mut acceptor = match share.into_acceptor() {
         Ok(acceptor) => acceptor,
         Err(error) => {
+            let listener = front.listener.load();
             tracing::error!(listener = &*listener.name, %error, "this thread cannot accept connections");
             return;
         }
     };
     let take = |accepted: Accepted| {
+        let listener = front.listener.load_full();
         listener.metrics.connections.add(1);
-        match entrance.admit(process_ms(Instant::now())) {
-            Ok(pass) => {
-                let incoming = Incoming { listener: Arc::clone(&listener), accepted, pass, port };
-                place(&engine, &seat, &emptied, incoming);
-            }
+        match front.entrance.admit(process_ms(Instant::now())) {
+            Ok(pass) => place(&engine, &seat, &emptied, Incoming { listener, accepted, pass, port }),
             // Dropping it closes it.
             Err(_) => connection::refuse_newcomer(&engine, &listener, accepted.peer),
         }
@@ -79,6 +71,8 @@ pub async fn run(engine: Rc<Engine>, seat: Rc<Seat>, emptied: Rc<Notify>, gatewa
                 Err(_) => return,
             },
             () = &mut drained => break,
+            // Nothing is ever sent; the sender goes away.
+            _ = open.changed() => break,
         }
     }
     while let Some(accepted) = acceptor.accept_now() {

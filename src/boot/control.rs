@@ -1,24 +1,26 @@
 //! Joins the control plane to the pools: checks write health, look-ups write server sets.
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use tokio::runtime::Handle;
 
 use crate::control::prober;
-use crate::control::workers::Checked;
 use crate::control::{Prober, Resolver, resolver};
-use crate::discovery::expand::host_names;
-use crate::discovery::{Answers, dns, expand};
+use crate::discovery::expand::{answers_of, host_names};
+use crate::discovery::{dns, expand};
 use crate::health::active::{Failure, Wire};
 use crate::net::Stream;
 use crate::observe::metrics::{CheckOutcome, Metrics};
+use crate::pool::Pool;
 use crate::server::{Server, process_ms};
 use crate::snapshot::build::make_server;
-use crate::snapshot::{PoolPlan, Snapshot};
+use crate::snapshot::{Live, PoolPlan, Snapshot};
 use crate::upstream::connect;
 use crate::upstream::sessions::must_speak_http2;
 
@@ -29,44 +31,76 @@ const STEP: Duration = Duration::from_secs(1);
 pub struct Tasks {
     prober: Arc<Prober>,
     resolver: Resolver,
+    metrics: Arc<Metrics>,
     stepper: tokio::task::JoinHandle<()>,
+    pools: Mutex<BTreeMap<String, Tended>>,
 }
 
-/// Starts probers and look-ups of every pool.
-pub fn start(snapshot: &Arc<Snapshot>, metrics: &Arc<Metrics>) -> Tasks {
-    let runtime = Handle::current();
-    let prober = Arc::new(Prober::new(runtime.clone(), || process_ms(Instant::now())));
-    let resolver = Resolver::new(runtime, dns::system());
-    for plan in snapshot.pools.values() {
-        let checks = check_plan(plan);
-        if let Some(checks) = &checks {
-            prober.reconcile(checks, plan.pool.servers().servers());
-        }
-        let names = host_names(&plan.pool.spec.servers);
-        if !names.is_empty() {
-            resolver.reconcile(&look_up_plan(plan, names, checks, &prober, metrics), Answers::new());
-        }
-    }
-    let pools: Vec<_> = snapshot.pools.values().map(|plan| Arc::clone(&plan.pool)).collect();
-    let stepper = tokio::spawn(async move {
-        let mut ticks = tokio::time::interval(STEP);
-        loop {
-            ticks.tick().await;
-            pools.iter().for_each(|pool| pool.step(Instant::now()));
-        }
-    });
-    Tasks { prober, resolver, stepper }
+/// A pool whose servers are checked and looked up.
+struct Tended {
+    plan: Arc<PoolPlan>,
+    checks: Option<Arc<prober::Plan>>,
 }
 
 impl Tasks {
-    /// What has the servers of a pool checked whenever they change.
-    pub fn checks(&self, plan: &Arc<PoolPlan>) -> Checked {
-        let (checks, prober) = (check_plan(plan), Arc::clone(&self.prober));
-        Box::new(move |servers| {
-            if let Some(checks) = &checks {
-                prober.reconcile(checks, servers);
+    /// Has ejections seen to from now on; checks and look-ups begin with `reconcile`.
+    pub fn start(live: &Arc<Live>, metrics: &Arc<Metrics>) -> Self {
+        let runtime = Handle::current();
+        let live = Arc::clone(live);
+        let stepper = tokio::spawn(async move {
+            let mut ticks = tokio::time::interval(STEP);
+            loop {
+                ticks.tick().await;
+                live.load().pools.values().for_each(|plan| plan.pool.step(Instant::now()));
             }
-        })
+        });
+        Self {
+            prober: Arc::new(Prober::new(runtime.clone(), || process_ms(Instant::now()))),
+            resolver: Resolver::new(runtime, dns::system()),
+            metrics: Arc::clone(metrics),
+            stepper,
+            pools: Mutex::default(),
+        }
+    }
+
+    /// Checks and looks up what the pools of a plan ask for; nothing is disturbed for those that are as they were.
+    pub fn reconcile(&self, snapshot: &Snapshot) {
+        let mut pools = self.pools.lock();
+        pools.retain(|name, _| {
+            let stays = snapshot.pools.contains_key(name);
+            if !stays {
+                self.prober.stop(name);
+                self.resolver.stop(name);
+            }
+            stays
+        });
+        for (name, plan) in &snapshot.pools {
+            if pools.get(name).is_some_and(|tended| Arc::ptr_eq(&tended.plan, plan)) {
+                continue;
+            }
+            let checks = check_plan(plan);
+            match &checks {
+                Some(checks) => self.prober.reconcile(checks, plan.pool.servers().servers()),
+                None => self.prober.stop(name),
+            }
+            let names = host_names(&plan.pool.spec.servers);
+            if names.is_empty() {
+                self.resolver.stop(name);
+            } else {
+                let known = answers_of(plan.pool.servers().servers());
+                let look_ups = look_up_plan(plan, names, checks.clone(), &self.prober, &self.metrics);
+                self.resolver.reconcile(&look_ups, known);
+            }
+            pools.insert(name.clone(), Tended { plan: Arc::clone(plan), checks });
+        }
+    }
+
+    /// Has the servers of a pool checked as they are now.
+    pub fn check(&self, pool: &Pool) {
+        let pools = self.pools.lock();
+        if let Some(checks) = pools.get(&*pool.name).and_then(|tended| tended.checks.as_ref()) {
+            self.prober.reconcile(checks, pool.servers().servers());
+        }
     }
 
     /// Waits until every host name and then every server had its first answer, at most `limit` for both.
@@ -136,7 +170,7 @@ fn look_up_plan(
         changed: Box::new(move |answers| {
             let before = pool.servers();
             let servers =
-                expand(&pool.spec.servers, answers, before.servers(), |identity, endpoint, spec| {
+                expand(&pool.wanted_servers(), answers, before.servers(), |identity, endpoint, spec| {
                     make_server(&metrics, &pool.name, identity, endpoint, spec)
                 });
             tracing::info!(pool = &*pool.name, servers = servers.len(), "addresses changed");

@@ -1,29 +1,27 @@
 //! Engine threads: each with its own runtime, its own idle connections, and connections that stay on it for life.
 
-use std::cell::RefCell;
+use std::future::Future;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::LocalSet;
 
-use super::accept::{self, Gateway, Incoming};
-use crate::listener::{Gate, Socket};
-use crate::net::Endpoint;
+use super::accept::{self, Incoming};
+use super::front::{Front, Gateway};
+use super::service;
+use crate::listener::{Share, Socket};
 use crate::observe::metrics::CloseReason;
 use crate::proxy::connection;
 use crate::proxy::engine::{Engine, Process};
-use crate::snapshot::{Live, Snapshot};
+use crate::snapshot::Live;
 
 /// How often idle connections to servers are looked through.
 const SWEEP: Duration = Duration::from_millis(500);
-
-/// How long connections are still accepted after newcomers are turned away: a round trip across the world.
-const LAST_ACCEPTS: Duration = Duration::from_millis(300);
 
 /// What an engine thread is told.
 pub enum Order {
@@ -33,8 +31,8 @@ pub enum Order {
     Serve(Incoming),
     /// Accept no more; end when the last connection has.
     Drain,
-    /// End what still runs.
-    Cut,
+    /// Have everything look whether its end has come.
+    Wake,
 }
 
 /// Open connections of each engine thread, to spread new ones evenly.
@@ -77,8 +75,8 @@ pub struct Engines {
     load: Arc<Load>,
     ended: Arc<Notify>,
     threads: Vec<JoinHandle<()>>,
-    /// Keeps unix sockets' files until the end.
-    sockets: RefCell<Vec<Socket>>,
+    /// Counts rounds of each thread.
+    rounds: Arc<[AtomicU64]>,
 }
 
 impl Engines {
@@ -87,10 +85,16 @@ impl Engines {
         let orders: Arc<[_]> = orders.into();
         let load = Arc::new(Load::new(count));
         let ended = Arc::new(Notify::new());
+        let rounds: Arc<[AtomicU64]> = (0..count).map(|_| AtomicU64::new(0)).collect();
         let mut threads = Vec::with_capacity(count);
         for (number, inbox) in inboxes.into_iter().enumerate() {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-            let seat = Seat { number, load: Arc::clone(&load), orders: Arc::clone(&orders) };
+            let seat = Seat {
+                number,
+                load: Arc::clone(&load),
+                orders: Arc::clone(&orders),
+                rounds: Arc::clone(&rounds),
+            };
             let (process, live, ended) = (Arc::clone(process), Arc::clone(live), Arc::clone(&ended));
             let body = move || {
                 let engine = Rc::new(Engine::new(process, live));
@@ -99,38 +103,29 @@ impl Engines {
             };
             threads.push(std::thread::Builder::new().name(format!("lintel-engine-{number}")).spawn(body)?);
         }
-        Ok(Self { orders, load, ended, threads, sockets: RefCell::default() })
+        Ok(Self { orders, load, ended, threads, rounds })
     }
 
-    /// Accepts from every socket on every thread. `sockets` are those of the snapshot's listeners, in their order.
-    pub fn listen(&self, snapshot: &Snapshot, sockets: Vec<Socket>, gate: &Arc<Gate>) -> io::Result<()> {
-        for (listener, socket) in snapshot.listeners.iter().zip(&sockets) {
-            let entrance = Arc::new(gate.entrance(listener.spec.limits.connections));
-            let port = match socket.local_address() {
-                Endpoint::Inet(address) => address.port(),
-                Endpoint::Unix(_) => 0,
-            };
-            for orders in &*self.orders {
-                let (listener, entrance) = (Arc::clone(listener), Arc::clone(&entrance));
-                let gateway = Gateway { listener, entrance, share: socket.share()?, port };
-                let _ = orders.send(Order::Listen(Box::new(gateway)));
-            }
+    /// A socket once for every thread.
+    pub fn shares(&self, socket: &Socket) -> io::Result<Vec<Share>> {
+        self.orders.iter().map(|_| socket.share()).collect()
+    }
+
+    /// Accepts from a socket on every thread, until the sender that is given back is dropped.
+    pub fn listen(&self, front: &Arc<Front>, shares: Vec<Share>, port: u16) -> watch::Sender<()> {
+        let (open, watched) = watch::channel(());
+        for (orders, share) in self.orders.iter().zip(shares) {
+            let gateway = Gateway { front: Arc::clone(front), share, port, open: watched.clone() };
+            let _ = orders.send(Order::Listen(Box::new(gateway)));
         }
-        *self.sockets.borrow_mut() = sockets;
-        Ok(())
+        open
     }
 
-    /// Stops accepting; ready when the last connection of every thread has ended.
+    /// Accepts what the system has accepted already and nothing more; ready when the last connection has ended.
     pub async fn drain(&self) {
-        let turned_away = self.sockets.borrow().iter().filter(|socket| socket.turn_away().is_ok()).count();
-        if turned_away > 0 {
-            // Handshakes under way come to their end and are served.
-            tokio::time::sleep(LAST_ACCEPTS).await;
-        }
         for orders in &*self.orders {
             let _ = orders.send(Order::Drain);
         }
-        self.sockets.borrow_mut().clear();
         self.ended().await;
     }
 
@@ -145,10 +140,30 @@ impl Engines {
         }
     }
 
-    /// Ends what still runs; each exchange leaves its record.
-    pub fn cut(&self) {
-        for orders in &*self.orders {
-            let _ = orders.send(Order::Cut);
+    /// What has everything on all threads look whether its end has come.
+    pub fn waker(&self) -> impl Fn() + Send + Sync + use<> {
+        let orders = Arc::clone(&self.orders);
+        move || {
+            for orders in &*orders {
+                let _ = orders.send(Order::Wake);
+            }
+        }
+    }
+
+    /// Tells systemd again and again that the program lives, where it asks for that: as long as every thread goes round.
+    pub fn keep_alive(&self) -> impl Future<Output = ()> + Send + use<> {
+        let rounds = Arc::clone(&self.rounds);
+        async move {
+            let Some(beat) = service::watchdog_interval() else { return };
+            let read = || -> Vec<u64> { rounds.iter().map(|rounds| rounds.load(Ordering::Relaxed)).collect() };
+            loop {
+                let before = read();
+                tokio::time::sleep(beat / 2).await;
+                while read().iter().zip(&before).any(|(now, before)| now == before) {
+                    tokio::time::sleep(SWEEP / 2).await;
+                }
+                service::alive();
+            }
         }
     }
 
@@ -163,6 +178,7 @@ pub struct Seat {
     pub number: usize,
     pub load: Arc<Load>,
     pub orders: Arc<[mpsc::UnboundedSender<Order>]>,
+    rounds: Arc<[AtomicU64]>,
 }
 
 /// The life of one engine thread.
@@ -178,6 +194,9 @@ async fn run(engine: Rc<Engine>, seat: Rc<Seat>, mut inbox: mpsc::UnboundedRecei
         tokio::select! {
             _ = sweeps.tick() => {
                 let now = Instant::now();
+                if let Some(rounds) = seat.rounds.get(seat.number) {
+                    rounds.fetch_add(1, Ordering::Relaxed);
+                }
                 engine.idle.sweep(now);
                 engine.sessions.sweep(now);
             }
@@ -187,7 +206,7 @@ async fn run(engine: Rc<Engine>, seat: Rc<Seat>, mut inbox: mpsc::UnboundedRecei
                     let task = accept::run(Rc::clone(&engine), Rc::clone(&seat), Rc::clone(&emptied), *gateway);
                     accepting.push(tokio::task::spawn_local(task));
                 }
-                Some(Order::Cut) => engine.announce_cut(),
+                Some(Order::Wake) => engine.wake(),
                 Some(Order::Serve(incoming)) => serve(&engine, &seat, &emptied, incoming),
                 Some(Order::Drain) | None => {
                     draining = true;

@@ -75,6 +75,17 @@ fn read_head(mut stream: BufReader<Box<dyn Stream>>) -> anyhow::Result<Answer> {
 }
 
 impl Answer {
+    pub fn is_success(&self) -> bool {
+        (200..300).contains(&self.status)
+    }
+
+    /// The whole body as JSON, whatever the status.
+    pub fn value(mut self) -> anyhow::Result<Value> {
+        let mut text = String::new();
+        self.body.read_to_string(&mut text)?;
+        Ok(serde_json::from_str(&text).unwrap_or_else(|_| serde_json::json!({ "error": text.trim() })))
+    }
+
     /// The whole body as JSON; an answer that is no success becomes an error with its reason.
     pub fn json(mut self) -> anyhow::Result<Value> {
         let mut text = String::new();

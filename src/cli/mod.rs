@@ -5,15 +5,21 @@
 mod check;
 mod client;
 mod completions;
+mod drain;
 mod import;
 mod keeper;
 mod logs;
+mod pause;
+mod plan;
 mod reference;
+mod reload;
 mod rollout;
 mod run;
 mod schema;
+mod server;
 mod status;
 mod table;
+mod upgrade;
 mod worker_setup;
 
 use std::ffi::OsString;
@@ -36,6 +42,8 @@ Examples:
   lintel run                          start with ./lintel.yaml, else /etc/lintel/lintel.yaml
   lintel run -c conf/demo.yaml        start with this file
   lintel status                       pools, servers and workers of the one that runs
+  lintel plan                         what `lintel reload` would change, and for whom
+  lintel reload                       take the file as it is now, without dropping anything
   lintel rollout app                  new workers for the pool `app`, one by one
   lintel logs app -f                  what its workers write
   lintel check                        say what is wrong in the config, all at once
@@ -47,7 +55,7 @@ Examples:
 Exit codes:
   0  all is well
   1  the config has problems, or the start failed
-  2  wrong usage";
+  2  wrong usage; of `lintel plan` also: a reload would change something";
 
 /// The front door for Node.js and any HTTP backends: TLS, routing, health checks, balancing and sticky sessions from one
 /// YAML file.
@@ -64,10 +72,26 @@ enum Command {
     Run(run::RunArgs),
     /// Shows pools, servers and workers of the Lintel that runs
     Status(status::StatusArgs),
+    /// Says what a reload would change in the Lintel that runs, and changes nothing
+    Plan(plan::PlanArgs),
+    /// Has the Lintel that runs take its config file as it is now
+    Reload(reload::ReloadArgs),
     /// Replaces the workers of a pool by new ones, without a failed request
     Rollout(rollout::RolloutArgs),
+    /// Has the program's file, as it is now, take over from the Lintel that runs
+    Upgrade(upgrade::UpgradeArgs),
     /// Gives a pool more or fewer workers
     Scale(rollout::ScaleArgs),
+    /// Gives a server no new work, and waits until it has none
+    Drain(drain::DrainArgs),
+    /// Gives a drained server work again
+    Undrain(drain::UndrainArgs),
+    /// Adds a server to a pool, takes one out, or weighs one anew
+    Server(server::ServerArgs),
+    /// Has new requests of a pool wait, for a deployment or a switch of its database
+    Pause(pause::PauseArgs),
+    /// Lets the requests of a paused pool go
+    Resume(pause::ResumeArgs),
     /// Shows what the workers of a pool write
     Logs(logs::LogsArgs),
     /// Says what is wrong in a config, or that it is good
@@ -110,8 +134,16 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> anyhow::Result<ExitCode>
     match cli.command {
         Command::Run(args) => run::run(&args),
         Command::Status(args) => status::run(&args),
+        Command::Plan(args) => plan::run(&args),
+        Command::Reload(args) => reload::run(&args),
         Command::Rollout(args) => rollout::rollout(&args),
+        Command::Upgrade(args) => upgrade::run(&args),
         Command::Scale(args) => rollout::scale(&args),
+        Command::Drain(args) => drain::drain(&args),
+        Command::Undrain(args) => drain::undrain(&args),
+        Command::Server(args) => server::run(&args),
+        Command::Pause(args) => pause::pause(&args),
+        Command::Resume(args) => pause::resume(&args),
         Command::Logs(args) => logs::run(&args),
         Command::Check(args) => check::run(&args),
         Command::Import(args) => import::run(&args),

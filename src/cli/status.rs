@@ -49,6 +49,9 @@ fn picture(first: &Value, second: &Value) -> String {
         if pool["waiting"].as_u64().unwrap_or_default() > 0 {
             text += &format!(", {} requests wait", pool["waiting"]);
         }
+        if let Some(left) = pool["paused_s"].as_f64() {
+            text += &format!(", paused for {left:.0} s at most");
+        }
         text += &scaling(&pool["app"]);
         text += "\n";
         text += &servers(first, pool);

@@ -10,6 +10,7 @@ use serde::de::{self, Deserializer, Unexpected, Visitor};
 use serde::{Deserialize, Serialize};
 
 use crate::net::Address;
+use crate::pool::spec::{CookieSpec, StickySpec};
 use crate::units::{Duration, form};
 use crate::{filter, listener, observe, pool, route};
 
@@ -39,6 +40,26 @@ pub struct File {
     pub runtime: RuntimeSpec,
 }
 
+impl File {
+    /// The files that it names and that are read when a plan is built: certificates, keys, authorities.
+    pub fn files(&self) -> Vec<PathBuf> {
+        let mut files = Vec::new();
+        for tls in self.listeners.values().filter_map(|listener| listener.tls.as_ref()) {
+            files.extend(tls.certificates.iter().flat_map(|pair| [pair.cert.clone(), pair.key.clone()]));
+            files.extend(tls.client_auth.iter().map(|auth| auth.ca.clone()));
+        }
+        for pool in self.pools.values() {
+            if let Some(tls) = &pool.tls {
+                files.extend([&tls.ca, &tls.cert, &tls.key].into_iter().flatten().cloned());
+            }
+            if let Some(StickySpec::Cookie(CookieSpec { secret: Some(secret), .. })) = &pool.sticky {
+                files.push(secret.file.clone());
+            }
+        }
+        files
+    }
+}
+
 /// The control interface: /metrics, /livez, /readyz.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -61,6 +82,8 @@ pub struct RuntimeSpec {
     /// Sockets of the running process. Default: $RUNTIME_DIRECTORY, /run/lintel where writable, else the user's XDG folder.
     #[serde(deserialize_with = "form::some_path")]
     pub run_directory: Option<PathBuf>,
+    /// Reloads when the config or a file that it includes has changed. Certificates and keys are always looked after.
+    pub watch: bool,
 }
 
 impl Default for RuntimeSpec {
@@ -70,6 +93,7 @@ impl Default for RuntimeSpec {
             drain_timeout: Duration::from_secs(30),
             state_directory: None,
             run_directory: None,
+            watch: false,
         }
     }
 }

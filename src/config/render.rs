@@ -50,6 +50,13 @@ pub fn plain(problems: &[Problem]) -> String {
     render(problems, &PLAIN)
 }
 
+/// One problem in one line, for a log.
+pub fn line(problem: &Problem) -> String {
+    let place = problem.spot.as_ref().map(|spot| format!("{}:{}:{}: ", spot.file, spot.line, spot.column));
+    let help = problem.help.as_ref().map(|help| format!(" ({help})"));
+    format!("{}{}{}", place.unwrap_or_default(), problem.message, help.unwrap_or_default())
+}
+
 fn render(problems: &[Problem], styles: &Styles) -> String {
     let mut text = String::new();
     for problem in problems {

@@ -56,6 +56,13 @@ impl Source {
             .map(|file| file.folder.join(Path::new(&file.name).file_name().unwrap_or_default()))
     }
 
+    /// The folders of these files, where further ones may appear that a pattern of `include` finds.
+    pub fn folders(&self) -> impl Iterator<Item = std::path::PathBuf> {
+        let mut folders: Vec<_> = self.tree.files.iter().skip(1).map(|file| file.folder.clone()).collect();
+        folders.dedup();
+        folders.into_iter()
+    }
+
     /// Line and column of a key path, as `problem_at` points.
     pub(super) fn spot(&self, key_path: &str) -> Spot {
         let found = self.find(key_path);

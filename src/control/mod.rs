@@ -2,6 +2,7 @@
 //!
 //! It writes server sets and health into parts that the data plane reads; it never touches a request.
 
+pub mod command;
 pub mod directories;
 pub mod first_round;
 pub mod prober;

@@ -28,7 +28,11 @@ pub fn expand(
             if !seen.insert(identity.clone()) {
                 continue;
             }
-            let same = known.get(identity.as_str()).filter(|s| s.spec == *spec && s.endpoint == endpoint);
+            // A server with another weight is the same server.
+            let is_same = |s: &&&Arc<Server>| {
+                (&s.spec.address, s.spec.backup, &s.endpoint) == (&spec.address, spec.backup, &endpoint)
+            };
+            let same = known.get(identity.as_str()).filter(is_same);
             servers.push(match same {
                 Some(server) => Arc::clone(server),
                 None => build(identity.into(), endpoint, spec),
@@ -50,6 +54,22 @@ pub fn host_names(specs: &[Spec]) -> Vec<String> {
     names.sort_unstable();
     names.dedup();
     names
+}
+
+/// The addresses that host names have had.
+pub fn answers_of(servers: &[Arc<Server>]) -> Answers {
+    let mut answers = Answers::new();
+    for server in servers {
+        if let (Address::Host { name, .. }, Endpoint::Inet(address)) =
+            (&server.spec.address, &server.endpoint)
+        {
+            let addresses = answers.entry(name.clone()).or_default();
+            if !addresses.contains(&address.ip()) {
+                addresses.push(address.ip());
+            }
+        }
+    }
+    answers
 }
 
 /// Identities and endpoints that one written address stands for.
@@ -118,12 +138,14 @@ mod tests {
     }
 
     #[test]
-    fn a_changed_spec_makes_a_new_server() {
+    fn a_server_with_another_weight_is_the_same_and_one_that_becomes_a_backup_is_another() {
         let one = specs(r#"[{ "address": "10.0.0.1:80" }]"#);
         let two = specs(r#"[{ "address": "10.0.0.1:80", "weight": 3 }]"#);
         let before = expand(&one, &Answers::new(), &[], build);
         let after = expand(&two, &Answers::new(), &before, build);
-        assert_ne!(after[0].id, before[0].id);
+        assert_eq!(after[0].id, before[0].id);
+        let backup = specs(r#"[{ "address": "10.0.0.1:80", "backup": true }]"#);
+        assert_ne!(expand(&backup, &Answers::new(), &before, build)[0].id, before[0].id);
     }
 
     #[test]

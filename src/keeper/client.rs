@@ -64,7 +64,18 @@ pub enum SpawnError {
 #[derive(Debug)]
 enum Wish {
     Spawn { run: u64, bytes: Vec<u8>, answer: Reply },
-    Send(Vec<u8>),
+    Send(Vec<u8>, Vec<OwnedFd>),
+    /// Tell the keeper that its successor is Lintel now, and end.
+    Yield,
+}
+
+/// A process that runs already, as a successor is told.
+#[derive(Debug)]
+pub struct Running {
+    pub run: u64,
+    pub pid: u32,
+    /// Ends of stdout and stderr to read from.
+    pub output: Option<(OwnedFd, OwnedFd)>,
 }
 
 type Reply = oneshot::Sender<Result<Spawned, SpawnError>>;
@@ -78,6 +89,18 @@ impl Keeper {
         let child = launch(program, theirs)?;
         let pidfd = rustix::process::pidfd_open(Pid::from_child(&child), PidfdFlags::empty())?;
         let ended = watch(pidfd, Interest::READABLE)?;
+        let (keeper, received_reports, carrier) = Self::over(connection, HashMap::new());
+        runtime.spawn(async move {
+            carrier.run().await;
+            wait_for(child, ended).await;
+        });
+        Ok((keeper, received_reports))
+    }
+
+    fn over(
+        connection: AsyncFd<OwnedFd>,
+        running: HashMap<u64, u32>,
+    ) -> (Self, mpsc::UnboundedReceiver<Report>, Carrier) {
         let (wishes, received_wishes) = mpsc::unbounded_channel();
         let (reports, received_reports) = mpsc::unbounded_channel();
         let carrier = Carrier {
@@ -86,14 +109,50 @@ impl Keeper {
             wishes: received_wishes,
             requests: VecDeque::new(),
             waiting: HashMap::new(),
-            running: HashMap::new(),
+            running,
             reports,
+            has_yielded: false,
         };
-        runtime.spawn(async move {
-            carrier.run().await;
-            wait_for(child, ended).await;
-        });
-        Ok((Self { wishes }, received_reports))
+        (Self { wishes }, received_reports, carrier)
+    }
+
+    /// Takes over the keeper of a Lintel that yields to this one, of whose `successor` this is the end; with every process
+    /// that there is.
+    pub async fn take_over(
+        end: OwnedFd,
+    ) -> io::Result<(Self, mpsc::UnboundedReceiver<Report>, Vec<Running>)> {
+        let connection = watch(end, Interest::READABLE | Interest::WRITABLE)?;
+        let (mut room, mut running) = (protocol::room(), Vec::new());
+        loop {
+            let received =
+                connection.async_io(Interest::READABLE, |socket| protocol::receive(socket, &mut room)).await?;
+            match received {
+                Received::Message(Answer::Running { run, pid }, descriptors) => {
+                    let output = <[OwnedFd; 2]>::try_from(descriptors).ok().map(|[one, two]| (one, two));
+                    running.push(Running { run, pid, output });
+                }
+                Received::Message(Answer::Yours, _) => break,
+                Received::Message(..) => {}
+                Received::Closed => return Err(io::ErrorKind::UnexpectedEof.into()),
+            }
+        }
+        let pids = running.iter().map(|process| (process.run, process.pid)).collect();
+        let (keeper, reports, carrier) = Self::over(connection, pids);
+        tokio::spawn(carrier.run());
+        Ok((keeper, reports, running))
+    }
+
+    /// Makes room for a successor: gives the end that it takes over with, once this one has yielded.
+    pub fn successor(&self) -> io::Result<OwnedFd> {
+        let (ours, theirs) = protocol::pair()?;
+        let bytes = protocol::encode(&Request::Successor).map_err(io::Error::other)?;
+        self.wishes.send(Wish::Send(bytes, vec![theirs])).map_err(|_| io::ErrorKind::BrokenPipe)?;
+        Ok(ours)
+    }
+
+    /// Makes the successor the keeper's Lintel. Nothing can be ordered any more, and nothing is reported.
+    pub fn yield_to_successor(&self) {
+        let _ = self.wishes.send(Wish::Yield);
     }
 
     /// Starts a process. Resolves when the keeper has forked it, or could not.
@@ -120,7 +179,7 @@ impl Keeper {
     fn send(&self, request: &Request) {
         // A path that cannot be said was never bound; a keeper that is gone holds nothing and has nobody to signal.
         if let Ok(bytes) = protocol::encode(request) {
-            let _ = self.wishes.send(Wish::Send(bytes));
+            let _ = self.wishes.send(Wish::Send(bytes, Vec::new()));
         }
     }
 }
@@ -161,13 +220,18 @@ struct Carrier {
     connection: AsyncFd<OwnedFd>,
     room: Vec<u8>,
     wishes: mpsc::UnboundedReceiver<Wish>,
-    requests: VecDeque<Vec<u8>>,
+    requests: VecDeque<Asked>,
     /// Those who wait for a process to be started, by run.
     waiting: HashMap<u64, Reply>,
     /// The process groups of all that has not ended, by run.
     running: HashMap<u64, u32>,
     reports: mpsc::UnboundedSender<Report>,
+    /// The successor is to be told of everything from here on.
+    has_yielded: bool,
 }
+
+/// A message on its way to the keeper.
+type Asked = (Vec<u8>, Vec<OwnedFd>);
 
 impl Carrier {
     async fn run(mut self) {
@@ -185,7 +249,7 @@ impl Carrier {
 
     /// Carries messages until there are no more handles; fails when the keeper is lost.
     async fn carry(&mut self) -> io::Result<()> {
-        loop {
+        while !(self.has_yielded && self.requests.is_empty()) {
             let Self { connection, room, wishes, requests, .. } = self;
             tokio::select! {
                 wish = wishes.recv(), if requests.len() < MOST_REQUESTS => match wish {
@@ -205,8 +269,8 @@ impl Carrier {
             }
         }
         // What was wished for before the last handle went, as far as it is possible at once.
-        while let Some(request) = self.requests.pop_front() {
-            protocol::send(&self.connection, &request, &[])?;
+        while let Some((request, descriptors)) = self.requests.pop_front() {
+            protocol::send(&self.connection, &request, &descriptors)?;
         }
         Ok(())
     }
@@ -219,9 +283,13 @@ impl Carrier {
                     return;
                 }
                 self.waiting.insert(run, answer);
-                self.requests.push_back(bytes);
+                self.requests.push_back((bytes, Vec::new()));
             }
-            Wish::Send(bytes) => self.requests.push_back(bytes),
+            Wish::Send(bytes, descriptors) => self.requests.push_back((bytes, descriptors)),
+            Wish::Yield => {
+                self.requests.extend(protocol::encode(&Request::Yield).ok().map(|bytes| (bytes, Vec::new())));
+                self.has_yielded = true;
+            }
         }
     }
 
@@ -236,7 +304,7 @@ impl Carrier {
                 if !matches!(answered, Some(Ok(()))) {
                     // Nobody knows of it, so nobody would ever end it.
                     let request = Request::Signal { run, signal: Signal::KILL.as_raw(), to: To::Group };
-                    self.requests.extend(protocol::encode(&request).ok());
+                    self.requests.extend(protocol::encode(&request).ok().map(|bytes| (bytes, Vec::new())));
                 }
             }
             Answer::Refused { run, reason } => {
@@ -244,6 +312,8 @@ impl Carrier {
                     let _ = waiting.send(Err(SpawnError::Refused(reason)));
                 }
             }
+            // Only at the beginning, to a successor.
+            Answer::Running { .. } | Answer::Yours => {}
             Answer::Exited { run, pid, how } => {
                 self.running.remove(&run);
                 // Nobody may want to know any more.
@@ -254,7 +324,7 @@ impl Carrier {
     }
 }
 
-async fn send_first(connection: &AsyncFd<OwnedFd>, requests: &VecDeque<Vec<u8>>) -> io::Result<()> {
-    let Some(request) = requests.front() else { return Ok(()) };
-    connection.async_io(Interest::WRITABLE, |socket| protocol::send(socket, request, &[])).await
+async fn send_first(connection: &AsyncFd<OwnedFd>, requests: &VecDeque<Asked>) -> io::Result<()> {
+    let Some((request, descriptors)) = requests.front() else { return Ok(()) };
+    connection.async_io(Interest::WRITABLE, |socket| protocol::send(socket, request, descriptors)).await
 }

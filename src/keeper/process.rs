@@ -59,6 +59,7 @@ pub fn run() -> io::Result<()> {
     fd_limit::raise();
     let mut keeper = Process {
         lintel: Some(lintel),
+        next: None,
         room: protocol::room(),
         answers: VecDeque::new(),
         workers: HashMap::new(),
@@ -105,6 +106,8 @@ fn outlive_signals() -> io::Result<()> {
 struct Process {
     /// None once it is gone.
     lintel: Option<OwnedFd>,
+    /// Who follows it, while an upgrade is under way.
+    next: Option<OwnedFd>,
     room: Vec<u8>,
     answers: VecDeque<Queued>,
     /// By run: all that were started and have not been waited for, so their process ids are theirs.
@@ -121,8 +124,8 @@ struct Worker {
     /// Readable when it has ended.
     ended: OwnedFd,
     /// What it writes is kept from loss while nobody reads: the pipes outlive Lintel's ends of them.
-    _stdout: OwnedFd,
-    _stderr: OwnedFd,
+    stdout: OwnedFd,
+    stderr: OwnedFd,
 }
 
 struct Queued {
@@ -204,7 +207,7 @@ impl Process {
                 return;
             }
             match protocol::receive(lintel, &mut self.room) {
-                Ok(Received::Message(request, _)) => self.obey(request),
+                Ok(Received::Message(request, descriptors)) => self.obey(request, descriptors),
                 Ok(Received::Closed) => self.lose_lintel(None),
                 Err(error) if is_temporary(&error) => return,
                 Err(error) if error.kind() == io::ErrorKind::InvalidData => self.lose_lintel(Some(error)),
@@ -214,7 +217,7 @@ impl Process {
         }
     }
 
-    fn obey(&mut self, request: Request) {
+    fn obey(&mut self, request: Request, descriptors: Vec<OwnedFd>) {
         match request {
             Request::Spawn(order) => match self.spawn(&order) {
                 Ok((worker, descriptors)) => {
@@ -234,7 +237,27 @@ impl Process {
                 };
             }
             Request::CloseSocket { path } => self.sockets.close(&path),
+            Request::Successor => self.next = descriptors.into_iter().next(),
+            Request::Yield => self.yield_to_successor(),
         }
+    }
+
+    /// The one that follows Lintel is Lintel from now on, and is told of every worker.
+    fn yield_to_successor(&mut self) {
+        let Some(next) = self.next.take() else { return };
+        let _ = rustix::io::ioctl_fionbio(&next, true);
+        self.lintel = Some(next);
+        // What was not read by the one before is all told again by what there is.
+        self.answers.clear();
+        let runs: Vec<(u64, u32)> = self.workers.iter().map(|(run, worker)| (*run, number(worker.pid))).collect();
+        for (run, pid) in runs {
+            let shares = self.workers.get(&run).and_then(|worker| {
+                Some(vec![worker.stdout.try_clone().ok()?, worker.stderr.try_clone().ok()?])
+            });
+            // Without its output it is a worker all the same.
+            self.answer(&Answer::Running { run, pid }, shares.unwrap_or_default());
+        }
+        self.answer(&Answer::Yours, Vec::new());
     }
 
     /// Starts a worker; gives what Lintel gets of it.
@@ -353,6 +376,7 @@ impl Process {
     /// Lintel is gone. The one place that decides what becomes of its workers: they end.
     fn lose_lintel(&mut self, fault: Option<io::Error>) {
         self.lintel = None;
+        self.next = None;
         self.answers.clear();
         for worker in self.workers.values() {
             let _ = kill_process_group(worker.pid, Signal::TERM);
@@ -393,7 +417,7 @@ fn adopt(child: &mut Child) -> io::Result<(Worker, Vec<OwnedFd>)> {
     rustix::io::ioctl_fionbio(&stderr, true)?;
     let shares = vec![stdout.try_clone()?, stderr.try_clone()?];
     let ended = rustix::process::pidfd_open(pid, PidfdFlags::empty())?;
-    Ok((Worker { pid, ended, _stdout: stdout, _stderr: stderr }, shares))
+    Ok((Worker { pid, ended, stdout, stderr }, shares))
 }
 
 /// All children of this process, as far as the kernel tells (proc_pid_task_children(5)).

@@ -1,7 +1,7 @@
 //! What Lintel and its keeper say to each other: one JSON message per datagram, with descriptors beside it.
 //!
-//! Both ends are of one version, since both are the same program: there is no negotiation. Nothing here waits: a socket that
-//! is not ready is an error of kind `WouldBlock`.
+//! Lintel may be of a newer version than its keeper, which stays over an upgrade: messages are only ever added. Nothing here
+//! waits: a socket that is not ready is an error of kind `WouldBlock`.
 
 use std::fmt;
 use std::io::{self, IoSlice, IoSliceMut};
@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 
 /// The most bytes of one message; an order is nearly all environment, and the kernel's own limit on one string of it is half
 /// of this.
-pub(super) const MESSAGE_LIMIT: usize = 256 * 1024;
+pub(crate) const MESSAGE_LIMIT: usize = 256 * 1024;
 
 /// The pipes of stdout and stderr; no message carries more.
 const MOST_DESCRIPTORS: usize = 2;
@@ -70,6 +70,10 @@ pub(super) enum Request {
     Spawn(Order),
     Signal { run: u64, signal: i32, to: To },
     CloseSocket { path: PathBuf },
+    /// Comes with the end of a connection to the Lintel that is to follow this one.
+    Successor,
+    /// The successor is Lintel from now on.
+    Yield,
 }
 
 /// What the keeper says.
@@ -90,11 +94,18 @@ pub(super) enum Answer {
         pid: u32,
         how: Exit,
     },
+    /// To a successor, for each process there is: as `Spawned`.
+    Running {
+        run: u64,
+        pid: u32,
+    },
+    /// To a successor: that was all, and now it is Lintel.
+    Yours,
 }
 
 /// What came out of the socket.
 #[derive(Debug)]
-pub(super) enum Received<T> {
+pub(crate) enum Received<T> {
     Message(T, Vec<OwnedFd>),
     /// The other side is gone.
     Closed,
@@ -102,7 +113,7 @@ pub(super) enum Received<T> {
 
 /// Why a message cannot be sent, whoever would receive it.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum EncodeError {
+pub(crate) enum EncodeError {
     #[error("{0} bytes are more than the {MESSAGE_LIMIT} that one message may have")]
     TooLarge(usize),
     #[error(transparent)]
@@ -123,7 +134,7 @@ impl fmt::Debug for Order {
 }
 
 /// Two ends of a connection. Neither waits, and neither is passed on to programs by accident.
-pub(super) fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
+pub(crate) fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let (one, other) = rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
     for end in [&one, &other] {
@@ -135,13 +146,13 @@ pub(super) fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
 }
 
 /// A message as bytes.
-pub(super) fn encode(message: &impl Serialize) -> Result<Vec<u8>, EncodeError> {
+pub(crate) fn encode(message: &impl Serialize) -> Result<Vec<u8>, EncodeError> {
     let bytes = serde_json::to_vec(message)?;
     if bytes.len() > MESSAGE_LIMIT { Err(EncodeError::TooLarge(bytes.len())) } else { Ok(bytes) }
 }
 
 /// Sends one message whole, or not at all.
-pub(super) fn send(socket: impl AsFd, bytes: &[u8], descriptors: &[OwnedFd]) -> io::Result<()> {
+pub(crate) fn send(socket: impl AsFd, bytes: &[u8], descriptors: &[OwnedFd]) -> io::Result<()> {
     let descriptors: Vec<BorrowedFd<'_>> = descriptors.iter().map(AsFd::as_fd).collect();
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_DESCRIPTORS))];
     let mut ancillary = SendAncillaryBuffer::new(&mut space);
@@ -155,7 +166,7 @@ pub(super) fn send(socket: impl AsFd, bytes: &[u8], descriptors: &[OwnedFd]) -> 
 /// Receives one message. One that cannot be understood is an error of kind `InvalidData`.
 ///
 /// `buffer` is room for a message: `room()`.
-pub(super) fn receive<T: DeserializeOwned>(socket: impl AsFd, buffer: &mut [u8]) -> io::Result<Received<T>> {
+pub(crate) fn receive<T: DeserializeOwned>(socket: impl AsFd, buffer: &mut [u8]) -> io::Result<Received<T>> {
     let broken = |what: &str| Err(io::Error::new(io::ErrorKind::InvalidData, what));
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_DESCRIPTORS))];
     let mut ancillary = RecvAncillaryBuffer::new(&mut space);
@@ -181,7 +192,7 @@ pub(super) fn receive<T: DeserializeOwned>(socket: impl AsFd, buffer: &mut [u8])
 }
 
 /// Room for `receive` to read into.
-pub(super) fn room() -> Vec<u8> {
+pub(crate) fn room() -> Vec<u8> {
     vec![0; MESSAGE_LIMIT]
 }
 

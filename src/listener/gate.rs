@@ -16,7 +16,7 @@
 
 use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::future::poll_fn;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, Waker};
 
@@ -39,7 +39,9 @@ const REST_MS: u64 = 10;
 /// The limit on connections over all listeners and threads.
 #[derive(Debug)]
 pub struct Gate {
-    limit: u32,
+    limit: AtomicU32,
+    /// There are slots for so many.
+    most: u32,
     /// How many that were told to leave may still be there; beyond it newcomers are refused.
     most_leaving: u32,
     chunks: Box<[OnceLock<Box<[Slot]>>]>,
@@ -126,12 +128,18 @@ struct Oldest {
 }
 
 impl Gate {
-    /// At most `limit` connections at once.
-    pub fn new(limit: u32) -> Arc<Self> {
-        let most_leaving = limit / 8 + 32;
-        let slots = limit as usize + most_leaving as usize;
+    /// At most `limit` connections at once, and `most` whatever the limit will be.
+    pub fn new(limit: u32, most: u32) -> Arc<Self> {
+        let most = most.max(limit);
+        let most_leaving = most / 8 + 32;
+        let slots = most as usize + most_leaving as usize;
         let chunks = (0..slots.div_ceil(CHUNK)).map(|_| OnceLock::new()).collect();
-        Arc::new(Self { limit, most_leaving, chunks, ledger: Mutex::default() })
+        Arc::new(Self { limit: AtomicU32::new(limit), most, most_leaving, chunks, ledger: Mutex::default() })
+    }
+
+    /// Another limit from now on; connections beyond it stay until newcomers need their places.
+    pub fn limit_to(&self, limit: u32) {
+        self.limit.store(limit.min(self.most), Relaxed);
     }
 
     /// A listener's entrance, with a limit of its own where it has one.
@@ -146,7 +154,7 @@ impl Gate {
     }
 
     pub fn limit(&self) -> u32 {
-        self.limit
+        self.limit.load(Relaxed)
     }
 
     /// Connections that have a place.
@@ -242,7 +250,7 @@ impl Entrance {
         let full_here = tally.is_some_and(|tally| tally.held >= tally.limit);
         let victim = if full_here {
             Some(gate.evict(&mut ledger, Some(self.id), now_ms).ok_or(Refused::Listener)?)
-        } else if ledger.held >= gate.limit {
+        } else if ledger.held >= gate.limit() {
             Some(gate.evict(&mut ledger, None, now_ms).ok_or(Refused::Everywhere)?)
         } else {
             None
@@ -256,6 +264,13 @@ impl Entrance {
             waker.wake();
         }
         Ok(Pass { gate: self.gate.clone(), slot, written, registered: None })
+    }
+
+    /// Another limit of this listener from now on.
+    pub fn limit_to(&self, limit: Option<u32>) {
+        if let Some(tally) = self.gate.ledger.lock().entrances.get_mut(&self.id) {
+            tally.limit = limit.unwrap_or(u32::MAX);
+        }
     }
 
     /// Connections that have a place through this entrance.

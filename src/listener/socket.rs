@@ -42,7 +42,7 @@ pub struct Socket {
     fd: OwnedFd,
     address: Endpoint,
     // Held for its Drop.
-    _file: Option<SocketFile>,
+    file: Option<SocketFile>,
 }
 
 /// The same listening socket once more, for one thread to accept from.
@@ -93,6 +93,34 @@ impl Socket {
         &self.address
     }
 
+    /// A socket that another process has bound to `address` and listens on.
+    pub fn inherit(fd: OwnedFd, address: &Address) -> io::Result<Self> {
+        let socket = SockRef::from(&fd);
+        socket.set_nonblocking(true)?;
+        match address {
+            Address::Unix(path) => {
+                let file = Some(SocketFile::of(path)?);
+                Ok(Self { fd, address: Endpoint::Unix(path.clone()), file })
+            }
+            _ => match socket.local_addr()?.as_socket() {
+                Some(local) => Ok(Self { fd, address: Endpoint::Inet(local), file: None }),
+                None => Err(io::ErrorKind::InvalidInput.into()),
+            },
+        }
+    }
+
+    /// One more descriptor of it, for another process.
+    pub fn descriptor(&self) -> io::Result<OwnedFd> {
+        self.fd.try_clone()
+    }
+
+    /// Another process listens on it from now on: its file stays.
+    pub fn leave_file(&mut self) {
+        if let Some(file) = self.file.take() {
+            std::mem::forget(file);
+        }
+    }
+
     /// Has the system drop attempts to connect from now on, while what is connected can still be accepted.
     ///
     /// Closing a listening socket resets the connections queued on it, and under load there always is one. Whoever
@@ -116,7 +144,7 @@ fn bind_inet(wanted: SocketAddr) -> Result<Socket, BindError> {
             _ => BindError::Io { endpoint: Endpoint::Inet(wanted), source },
         })?;
     let local = socket.local_addr().ok().and_then(|address| address.as_socket());
-    Ok(Socket { fd: socket.into(), address: Endpoint::Inet(local.unwrap_or(wanted)), _file: None })
+    Ok(Socket { fd: socket.into(), address: Endpoint::Inet(local.unwrap_or(wanted)), file: None })
 }
 
 /// Tries 0.0.0.0 where `[::]` was asked for on a machine without IPv6.
@@ -172,7 +200,7 @@ fn bind_unix(path: &Path) -> Result<Socket, BindError> {
     let file = SocketFile::of(path).map_err(failed)?;
     fs::set_permissions(path, fs::Permissions::from_mode(SOCKET_MODE)).map_err(failed)?;
     socket.listen(BACKLOG).map_err(failed)?;
-    Ok(Socket { fd: socket.into(), address: Endpoint::Unix(path.to_owned()), _file: Some(file) })
+    Ok(Socket { fd: socket.into(), address: Endpoint::Unix(path.to_owned()), file: Some(file) })
 }
 
 /// Makes room at `path`, but only for what nobody would miss: a socket on which nobody answers.

@@ -29,6 +29,17 @@ pub enum Endpoint {
     Unix(PathBuf),
 }
 
+impl Endpoint {
+    /// Where an address leads; `None` for a host name, which has to be looked up first.
+    pub fn of(address: &Address) -> Option<Self> {
+        match address {
+            Address::Inet(socket) => Some(Self::Inet(*socket)),
+            Address::Unix(path) => Some(Self::Unix(path.clone())),
+            Address::Host { .. } => None,
+        }
+    }
+}
+
 /// Why a text is not an address.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is not an address; write IP:PORT, [IPv6]:PORT, HOST:PORT or unix:/PATH")]

@@ -15,6 +15,8 @@ use parking_lot::Mutex;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::layer::{Layer, SubscriberExt};
+use tracing_subscriber::reload;
 use tracing_subscriber::util::SubscriberInitExt;
 
 use super::metrics::Counter;
@@ -34,24 +36,36 @@ pub enum StartError {
     InPlace,
 }
 
-/// Starts the program log for the whole process; gives the count of lines that were lost. `RUST_LOG` overrides the
-/// level, `NO_COLOR` the colours of a terminal.
-pub fn start(spec: &LogSpec) -> Result<Arc<Counter>, StartError> {
+/// The program log that was started.
+pub struct Started {
+    /// Lines that were lost.
+    pub lost: Arc<Counter>,
+    /// Takes another level, unless `RUST_LOG` says one.
+    pub set_level: Box<dyn Fn(LogLevel) + Send + Sync>,
+}
+
+/// Starts the program log for the whole process. `RUST_LOG` overrides the level, `NO_COLOR` the colours of a terminal.
+pub fn start(spec: &LogSpec) -> Result<Started, StartError> {
     let (filter, remark) = choose_filter(spec.level, std::env::var_os("RUST_LOG"));
     let (patient, dropped) = stderr().map_err(StartError::Stderr)?;
     let colour =
         io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-    let base = tracing_subscriber::fmt().with_env_filter(filter).with_writer(patient);
-    // Takes the lines of the `log` crate too.
-    let started = match spec.format {
-        LogFormat::Text => base.compact().with_ansi(colour).finish().try_init(),
-        LogFormat::Json => base.json().flatten_event(true).with_ansi(false).finish().try_init(),
+    let (filter, handle) = reload::Layer::new(filter);
+    let layer = tracing_subscriber::fmt::layer().with_writer(patient);
+    let layer = match spec.format {
+        LogFormat::Text => layer.compact().with_ansi(colour).boxed(),
+        LogFormat::Json => layer.json().flatten_event(true).with_ansi(false).boxed(),
     };
+    // Takes the lines of the `log` crate too.
+    let started = tracing_subscriber::registry().with(layer.with_filter(filter)).try_init();
     started.map_err(|_| StartError::InPlace)?;
+    let set_level = Box::new(move |level| {
+        let _ = handle.reload(choose_filter(level, std::env::var_os("RUST_LOG")).0);
+    });
     if let Some(remark) = remark {
         tracing::warn!("{remark}");
     }
-    Ok(dropped)
+    Ok(Started { lost: dropped, set_level })
 }
 
 /// The filter for a level: Lintel's own lines from there on, and of the crates below it only what asks for attention.

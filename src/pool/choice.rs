@@ -102,7 +102,7 @@ impl Choice<'_> {
 
 /// The weight as written, at least 1.
 pub fn weight_of(servers: &[Arc<Server>], index: usize) -> u32 {
-    servers.get(index).map_or(1, |server| server.spec.weight.max(1))
+    servers.get(index).map_or(1, |server| server.state.weight().max(1))
 }
 
 /// The active check's word.

@@ -1,7 +1,8 @@
 //! A named set of interchangeable servers: pick one for a request, count what it has in flight, keep clients on theirs.
 //!
 //! Reading order: `pool` ties it together, `server_set` is what changes as a whole, `choice` says who may get work and
-//! `balance` who does, `queue` holds those that wait, `lease` is a server in use, `sticky` binds a client to its server.
+//! `balance` who does, `queue` holds those that wait, `lease` is a server in use, `sticky` binds a client to its server,
+//! `orders` are what it can be told while it runs.
 //! It opens no connection and checks nobody's health.
 
 pub mod balance;
@@ -9,6 +10,8 @@ pub mod budget;
 pub mod choice;
 pub mod key;
 pub mod lease;
+pub mod orders;
+pub mod overrides;
 #[expect(clippy::module_inception, reason = "the room's main type, in the file named after it")]
 pub mod pool;
 pub mod queue;
@@ -17,6 +20,8 @@ pub mod spec;
 pub mod sticky;
 
 pub use lease::Lease;
+pub use orders::OrderError;
+pub use overrides::Keep;
 pub use pool::{Ask, Pool, Refusal};
 pub use server_set::ServerSet;
 pub use spec::Spec;

@@ -4,9 +4,9 @@
 //! request has to wait, a server is ejected or comes back, or the set changes.
 
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::Ordering::{AcqRel, Relaxed};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwap, Guard};
@@ -15,6 +15,7 @@ use parking_lot::Mutex;
 use super::budget::RetryBudget;
 use super::choice::{Choice, Standing, UNLIMITED, Unknown};
 use super::lease::Lease;
+use super::overrides::Overrides;
 use super::queue::Queue;
 use super::server_set::{Blocked, ServerSet};
 use super::spec::{Policy, Spec};
@@ -64,8 +65,9 @@ pub struct Pool {
     pub spec: Spec,
     pub metrics: PoolMetrics,
     /// Built of `spec.sticky`.
-    pub sticky: Option<Sticky>,
-    pub(super) queue: Queue,
+    pub sticky: Option<Arc<Sticky>>,
+    /// That of the pool before a reload goes on, with all who wait in it.
+    pub(super) queue: Arc<Queue>,
     set: ArcSwap<ServerSet>,
     budget: RetryBudget,
     outlier: Rule,
@@ -74,7 +76,7 @@ pub struct Pool {
     max_in_flight: AtomicU32,
     /// Leases, kept only where the algorithm goes by it.
     /// Boxed, to be away from what is only read.
-    in_flight: Option<Box<AtomicU32>>,
+    in_flight: Option<Arc<AtomicU32>>,
     /// When the first ejection ends, on the process clock; `u64::MAX` while there is none.
     next_return_ms: AtomicU64,
     /// Held for a moment by whoever ejects, brings back or exchanges servers.
@@ -83,49 +85,100 @@ pub struct Pool {
     replacing: Mutex<()>,
     /// A server that joins from now on joins others at work.
     has_served: AtomicBool,
+    /// What was ordered while it runs.
+    pub(super) overrides: Mutex<Overrides>,
+    /// The pool that a reload put into the place of this one; who still holds this one is served by that.
+    successor: OnceLock<Arc<Pool>>,
 }
 
 impl Pool {
     /// `sticky_key` authenticates the sticky cookie; only a pool that has one needs it, and has no stickiness without.
+    /// `before` is the pool of this name that is to be succeeded: who waits there waits here, its sessions are known here.
     pub fn build(
         name: Arc<str>,
         spec: Spec,
         servers: Vec<Arc<Server>>,
         sticky_key: Option<&StickyKey>,
         metrics: PoolMetrics,
+        before: Option<&Arc<Self>>,
     ) -> Arc<Self> {
         let sticky = spec.sticky.as_ref().and_then(|sticky| Sticky::build(sticky, &name, sticky_key));
+        let table = before
+            .filter(|before| before.spec.sticky == spec.sticky)
+            .and_then(|before| before.sticky.clone());
+        let sticky = match (sticky, table) {
+            // A cookie is all in its key, which may be another now.
+            (Some(Sticky::SocketIo(_)), Some(table)) => Some(table),
+            (sticky, _) => sticky.map(Arc::new),
+        };
         let policy = spec.balance.policy;
+        let previous =
+            before.filter(|before| before.spec.balance == spec.balance).map(|before| before.servers());
+        let in_flight = || before.and_then(|before| before.in_flight.clone()).unwrap_or_default();
         let ejected_until = servers.iter().map(|server| server.state.ejected_until_ms.load(Relaxed));
         Arc::new(Self {
-            queue: Queue::new(spec.queue.size, metrics.clone()),
+            queue: before.map_or_else(
+                || Arc::new(Queue::new(spec.queue.size, metrics.clone())),
+                |before| Arc::clone(&before.queue),
+            ),
             metrics,
             budget: RetryBudget::new(spec.retries.budget),
             outlier: Rule::compile(&spec.outlier_detection),
             slow_start_ms: spec.slow_start.map_or(0, |time| millis(time.std())),
             max_in_flight: AtomicU32::new(spec.max_in_flight.unwrap_or(UNLIMITED)),
-            in_flight: (policy == Policy::ConsistentHash).then(Box::default),
+            in_flight: (policy == Policy::ConsistentHash).then(in_flight),
             next_return_ms: AtomicU64::new(
                 ejected_until.filter(|until| *until != 0).min().unwrap_or(u64::MAX),
             ),
             changing: Mutex::new(()),
             replacing: Mutex::new(()),
-            has_served: AtomicBool::new(false),
-            set: ArcSwap::from_pointee(ServerSet::build(servers, policy, sticky.as_ref(), None)),
+            has_served: AtomicBool::new(before.is_some_and(|before| before.has_served.load(Relaxed))),
+            overrides: Mutex::new(before.map(|before| before.kept_overrides()).unwrap_or_default()),
+            successor: OnceLock::new(),
+            set: ArcSwap::from_pointee(ServerSet::build(
+                servers,
+                policy,
+                sticky.as_deref(),
+                previous.as_deref(),
+            )),
             sticky,
             name,
             spec,
         })
     }
 
+    /// Hands everything over to the pool that was built of this one, with its servers as they are to be by then.
+    pub fn succeed(self: &Arc<Self>, by: &Arc<Self>) {
+        by.queue.resize(by.spec.queue.size);
+        if self.successor.set(Arc::clone(by)).is_ok() {
+            by.step(now());
+        }
+    }
+
+    /// This pool, or the one that has succeeded it.
+    pub fn latest(self: &Arc<Self>) -> &Arc<Self> {
+        let mut pool = self;
+        while let Some(successor) = pool.successor.get() {
+            pool = successor;
+        }
+        pool
+    }
+
     /// The servers at this moment.
     pub fn servers(&self) -> Arc<ServerSet> {
-        self.set.load_full()
+        match self.successor.get() {
+            Some(successor) => successor.latest().set.load_full(),
+            None => self.set.load_full(),
+        }
     }
 
     /// Takes another set of servers, of a new DNS answer. One that is in both keeps its state, being the same; one that
     /// is new starts slowly if the pool has served before; sessions bound to one that is gone move.
     pub fn replace_servers(self: &Arc<Self>, servers: Vec<Arc<Server>>) {
+        self.latest().replace_servers_here(servers);
+    }
+
+    fn replace_servers_here(self: &Arc<Self>, servers: Vec<Arc<Server>>) {
         let now = now();
         let _replacing = self.replacing.lock();
         let before = self.set();
@@ -135,13 +188,29 @@ impl Pool {
         }
         // A large ring takes a tenth of a second: meanwhile requests go on with the set before.
         let policy = self.spec.balance.policy;
-        let set = Arc::new(ServerSet::build(servers, policy, self.sticky.as_ref(), Some(&before)));
+        let set = Arc::new(ServerSet::build(servers, policy, self.sticky.as_deref(), Some(&before)));
         {
             let _changing = self.changing.lock();
             self.set.store(set);
             self.plan_next_return();
         }
         self.step(now);
+    }
+
+    /// The servers of the Spec, with what was ordered since.
+    pub fn wanted_servers(&self) -> Vec<crate::server::Spec> {
+        self.overrides.lock().apply(&self.spec.servers)
+    }
+
+    /// Whether a reload would forget something that was ordered.
+    pub fn would_forget(&self) -> bool {
+        let overrides = self.overrides.lock();
+        *overrides != overrides.kept()
+    }
+
+    /// What was ordered and outlives a reload.
+    pub fn kept_overrides(&self) -> Overrides {
+        self.overrides.lock().kept()
     }
 
     /// Gives every server another limit; waiters get what a higher one makes room for.
@@ -153,14 +222,19 @@ impl Pool {
     /// Takes note of what changed outside: to be called after a server's health or draining changed, and about once a
     /// second, so that an ejection's end is seen also while no request comes.
     pub fn step(self: &Arc<Self>, now: Instant) {
-        self.bring_back_due(now);
-        self.refresh(now);
-        self.serve_waiters();
+        let pool = self.latest();
+        pool.bring_back_due(now);
+        pool.refresh(now);
+        pool.serve_waiters();
     }
 
     /// Claims a place on a server, or waits for one. Nobody overtakes those who wait already. Dropping the future leaves
     /// the queue at once.
     pub async fn acquire(self: &Arc<Self>, ask: &Ask<'_>) -> Result<Lease, Refusal> {
+        self.latest().acquire_here(ask).await
+    }
+
+    async fn acquire_here(self: &Arc<Self>, ask: &Ask<'_>) -> Result<Lease, Refusal> {
         self.bring_back_due(ask.now);
         let claimed = if self.queue.is_empty() { self.claim(ask) } else { Err(Blocked::Full) };
         let served = match claimed {
@@ -198,9 +272,10 @@ impl Pool {
     }
 
     /// Whether a server that is not among `tried` is up.
-    pub fn has_other(&self, tried: &[u64]) -> bool {
+    pub fn has_other(self: &Arc<Self>, tried: &[u64]) -> bool {
         let ask = Ask { tried, ..Ask::new(now(), 0) };
-        self.set.load().has_usable(&self.choice(&ask))
+        let pool = self.latest();
+        pool.set.load().has_usable(&pool.choice(&ask))
     }
 
     /// Takes a retry from the budget; false when retries are too many already.
@@ -233,8 +308,18 @@ impl Pool {
             now_ms: process_ms(ask.now),
             slow_start_ms: self.slow_start_ms,
             max_in_flight: self.max_in_flight.load(Relaxed),
-            pool_in_flight: self.in_flight.as_ref().map_or(0, |count| count.load(Relaxed)),
+            pool_in_flight: self.in_flight(),
         }
+    }
+
+    /// What is in flight on all servers, where the algorithm goes by it. Workers that several pools share have leases of
+    /// other pools too, so theirs are added up.
+    fn in_flight(&self) -> u32 {
+        let Some(count) = &self.in_flight else { return 0 };
+        if self.spec.app.is_none() && self.spec.workers_of.is_none() {
+            return count.load(Relaxed);
+        }
+        self.set().servers().iter().map(|server| server.state.in_flight.load(Relaxed)).sum()
     }
 
     /// Makes a claimed place a lease.
@@ -251,7 +336,7 @@ impl Pool {
             count.fetch_sub(1, Relaxed);
         }
         server.state.in_flight.fetch_sub(1, AcqRel);
-        self.serve_freed(server);
+        self.latest().serve_freed(server);
     }
 
     /// Counts an outcome against the server; `Some` when that ejected it.
@@ -261,6 +346,10 @@ impl Pool {
         outcome: Outcome,
         now: Instant,
     ) -> Option<Ejection> {
+        self.latest().judge_here(server, outcome, now)
+    }
+
+    fn judge_here(self: &Arc<Self>, server: &Server, outcome: Outcome, now: Instant) -> Option<Ejection> {
         if !self.outlier.count(&server.state, outcome) {
             return None;
         }

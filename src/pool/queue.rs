@@ -33,8 +33,8 @@ use crate::server::Server;
 pub struct Queue {
     metrics: PoolMetrics,
     /// Most that may wait.
-    size: usize,
-    /// Those in line and those about to be; changed only under the lock, read without.
+    size: AtomicUsize,
+    /// Those in line and those about to be, and `PAUSED`; changed only under the lock, read without.
     waiting: AtomicUsize,
     line: Mutex<Line>,
 }
@@ -46,6 +46,10 @@ struct Line {
     particular: usize,
     /// Numbers rise along the line, so a waiter is found by binary search.
     next_number: u64,
+    /// Nobody is served before then, unless the pause is ended.
+    paused_until: Option<std::time::Instant>,
+    /// Of the latest pause.
+    pause: u64,
 }
 
 #[derive(Debug)]
@@ -72,9 +76,22 @@ enum LinedUp<'a> {
     Waiting(Place<'a>),
 }
 
+/// Set beside the number of those who wait while nobody is to be served: a newcomer then waits too.
+const PAUSED: usize = 1 << (usize::BITS - 1);
+
 impl Queue {
     pub fn new(size: u32, metrics: PoolMetrics) -> Self {
-        Self { size: size as usize, metrics, waiting: AtomicUsize::new(0), line: Mutex::default() }
+        Self {
+            size: AtomicUsize::new(size as usize),
+            metrics,
+            waiting: AtomicUsize::new(0),
+            line: Mutex::default(),
+        }
+    }
+
+    /// Has room for so many from now on; those beyond who wait already stay.
+    pub fn resize(&self, size: u32) {
+        self.size.store(size as usize, Relaxed);
     }
 
     /// Whether a newcomer overtakes nobody.
@@ -83,12 +100,40 @@ impl Queue {
     }
 
     pub fn len(&self) -> usize {
-        self.waiting.load(Relaxed)
+        self.waiting.load(Relaxed) & !PAUSED
+    }
+
+    /// Has everybody wait until then; gives the number of this pause.
+    pub fn pause(&self, until: std::time::Instant) -> u64 {
+        let mut line = self.line.lock();
+        line.paused_until = Some(until);
+        line.pause += 1;
+        self.publish(&line);
+        line.pause
+    }
+
+    /// Ends a pause, if there is one; whoever calls it serves those who wait.
+    pub fn resume(&self) -> bool {
+        let mut line = self.line.lock();
+        let was_paused = line.paused_until.take().is_some();
+        self.publish(&line);
+        was_paused
+    }
+
+    /// Ends the pause of this number, if it goes on.
+    pub fn resume_if(&self, number: u64) -> bool {
+        let is_latest = self.line.lock().pause == number;
+        is_latest && self.resume()
+    }
+
+    pub fn paused_until(&self) -> Option<std::time::Instant> {
+        if self.waiting.load(Relaxed) & PAUSED == 0 { None } else { self.line.lock().paused_until }
     }
 
     /// Says how many wait, as far as those who free places need to know.
     fn publish(&self, line: &Line) {
-        self.waiting.store(line.waiters.len(), Relaxed);
+        let paused = if line.paused_until.is_some() { PAUSED } else { 0 };
+        self.waiting.store(line.waiters.len() | paused, Relaxed);
         self.metrics.queue_length.record(i64::try_from(line.waiters.len()).unwrap_or(i64::MAX));
     }
 }
@@ -97,12 +142,21 @@ impl Pool {
     /// Waits behind all who wait already.
     pub(super) async fn wait(self: &Arc<Self>, ask: &Ask<'_>) -> Result<Lease, Refusal> {
         let started = Instant::now();
-        let deadline = started + ask.queue_left.unwrap_or(self.spec.queue.timeout.std());
+        let patience = ask.queue_left.unwrap_or(self.spec.queue.timeout.std());
+        // The time of a pause does not count.
+        let paused = || self.queue.paused_until().map(|end| Instant::from_std(end) + patience);
+        let mut deadline = paused().unwrap_or(started + patience);
         let mut place = match self.line_up(ask, started)? {
             LinedUp::Served(lease) => return Ok(lease),
             LinedUp::Waiting(place) => place,
         };
-        while Instant::now() < deadline {
+        loop {
+            if Instant::now() >= deadline {
+                match paused() {
+                    Some(later) if later > deadline => deadline = later,
+                    _ => break,
+                }
+            }
             // Nobody else wakes the line when an ejection ends.
             let until_return = self.until_next_return(now());
             let wake = until_return.map_or(deadline, |time| deadline.min(Instant::now() + time));
@@ -141,6 +195,9 @@ impl Pool {
             return;
         }
         let mut line = self.queue.line.lock();
+        if line.paused_until.is_some() {
+            return;
+        }
         let set = self.set();
         let choice = self.choice(&Ask::new(now(), 0));
         if !set.is_first_choice(server, choice.unknown) {
@@ -172,7 +229,7 @@ impl Pool {
         let mut line = queue.line.lock();
         // Where others wait who would take any server there is none for one more who would.
         let is_hopeless = !is_particular(ask.bound, ask.tried) && line.waiters.len() > line.particular;
-        if !is_hopeless {
+        if line.paused_until.is_none() && !is_hopeless {
             queue.waiting.store(line.waiters.len() + 1, Relaxed);
             fence(SeqCst);
             self.serve_line(&mut line);
@@ -184,7 +241,7 @@ impl Pool {
                 Err(Blocked::Full) => {}
             }
         }
-        if line.waiters.len() >= queue.size {
+        if line.waiters.len() >= queue.size.load(Relaxed) {
             self.metrics.queue_full.add(1);
             return Err(Refusal::QueueFull);
         }
@@ -196,6 +253,9 @@ impl Pool {
 
     /// Serves from the front everybody who can be. What one who would take any server is told is told to all of them.
     fn serve_line(self: &Arc<Self>, line: &mut Line) {
+        if line.paused_until.is_some() {
+            return;
+        }
         let time = now();
         let mut for_any = None;
         let mut index = 0;

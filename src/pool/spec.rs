@@ -73,6 +73,14 @@ pub struct Spec {
     pub timeouts: Timeouts,
 }
 
+impl Spec {
+    /// Whether servers of one are servers of the other: reached in the same way. Else all of them are made anew.
+    pub fn has_same_servers(&self, other: &Self) -> bool {
+        (self.protocol, &self.tls, &self.workers_of) == (other.protocol, &other.tls, &other.workers_of)
+            && self.app.is_some() == other.app.is_some()
+    }
+}
+
 fn default_idle_connections() -> u32 {
     128
 }

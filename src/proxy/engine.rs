@@ -2,9 +2,11 @@
 
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::time::Duration;
 
-use crate::snapshot::{Live, Snapshot};
+use crate::life::{Life, Stage};
+use crate::snapshot::{Listener, Live, Snapshot};
 use crate::upstream::{Idle, Sessions};
 use crate::wire::head::Head;
 
@@ -20,6 +22,8 @@ pub struct Process {
     cut: AtomicBool,
     /// Open tunnels, for the pace of their goodbye.
     pub tunnels: AtomicU32,
+    /// In milliseconds; 0 where the number of tunnels decides.
+    goodbyes_ms: AtomicU64,
 }
 
 impl Process {
@@ -29,12 +33,25 @@ impl Process {
             draining: AtomicBool::new(false),
             cut: AtomicBool::new(false),
             tunnels: AtomicU32::new(0),
+            goodbyes_ms: AtomicU64::new(0),
         }
     }
 
     /// No more requests are to come: running ones end, connections close.
     pub fn drain(&self) {
         self.draining.store(true, Ordering::Relaxed);
+    }
+
+    /// The same, with the goodbyes of tunnels spread over nearly all of the time there is.
+    pub fn drain_over(&self, time: Duration) {
+        let spread = u64::try_from((time * 3 / 4).as_millis()).unwrap_or(u64::MAX);
+        self.goodbyes_ms.store(spread.max(1), Ordering::Relaxed);
+        self.drain();
+    }
+
+    /// The time that goodbyes are spread over, where it was chosen.
+    pub fn goodbyes_over(&self) -> Option<u64> {
+        Some(self.goodbyes_ms.load(Ordering::Relaxed)).filter(|spread| *spread > 0)
     }
 
     /// The time to drain is over.
@@ -70,7 +87,8 @@ pub struct Engine {
     date: Cell<(u64, [u8; 29])>,
     /// Wakes the tunnels of this thread when draining begins.
     draining: tokio::sync::Notify,
-    cutting: tokio::sync::Notify,
+    /// Wakes everything when the end of something may have come.
+    waking: tokio::sync::Notify,
 }
 
 /// The heads of one exchange.
@@ -95,7 +113,7 @@ impl Engine {
             random: RefCell::new(fastrand::Rng::new()),
             date: Cell::new((0, [0; 29])),
             draining: tokio::sync::Notify::new(),
-            cutting: tokio::sync::Notify::new(),
+            waking: tokio::sync::Notify::new(),
         }
     }
 
@@ -112,17 +130,25 @@ impl Engine {
         }
     }
 
-    /// Waits until what still runs is cut off, at the end of draining.
-    pub async fn cut(&self) {
-        let notified = self.cutting.notified();
-        if !self.process.is_cut() {
+    /// Waits until what came by a listener is cut off: at the end of draining, or of the listener's own end.
+    pub async fn cut(&self, listener: &Life) {
+        loop {
+            let notified = self.waking.notified();
+            if self.process.is_cut() || listener.is(Stage::Over) {
+                return;
+            }
             notified.await;
         }
     }
 
-    /// Ends what still runs on this thread; each exchange leaves its record.
-    pub fn announce_cut(&self) {
-        self.cutting.notify_waiters();
+    /// Has everything that runs on this thread look whether its end has come.
+    pub fn wake(&self) {
+        self.waking.notify_waiters();
+    }
+
+    /// Whether a connection may be kept for another request.
+    pub fn keeps_alive(&self, listener: &Listener) -> bool {
+        !self.process.is_draining() && !listener.life.is(Stage::Retired)
     }
 
     /// Tells this thread's tunnels that draining began.

@@ -163,7 +163,7 @@ async fn send(
 ) -> Result<Next, Failure> {
     let rest_taken = !client.request().expect_continue && respond::take_rest(client).await;
     let done = client.is_body_done() || rest_taken;
-    let keep_alive = client.request().keep_alive && done && !engine.process.is_draining();
+    let keep_alive = client.request().keep_alive && done && engine.keeps_alive(&exchange.peer.listener);
     (exchange.answered, exchange.status) = (true, reply.head.status);
     let manner = Manner {
         date: &engine.date(),

@@ -1,9 +1,10 @@
 //! A request that goes to a server: pick, send, retry within the budget, and bring the answer back.
 
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::net::{IpAddr, Ipv4Addr};
 use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Instant;
 
 use smallvec::SmallVec;
@@ -20,6 +21,7 @@ use super::respond::{self, Download, Pace};
 use super::switch::switch;
 use super::upload::Upload;
 use crate::health::Outcome;
+use crate::life::Stage;
 use crate::observe::Fault;
 use crate::observe::metrics::RetryReason;
 use crate::pool::spec::{BalanceSpec, Policy};
@@ -362,7 +364,7 @@ async fn finish(
     exchange.status = heads.response.status;
     download.web = write_head(engine, exchange, client, heads, request, &lease, &server);
     exchange.answered = true;
-    let outcome = download.run(client, &mut server).await;
+    let outcome = until_over(exchange, &lease, download.run(client, &mut server)).await;
     if exchange.call.is_some() {
         exchange.grpc_status = Some(call::final_status(&heads.response, server.trailers()));
     }
@@ -377,6 +379,25 @@ async fn finish(
     respond::flush(client, exchange.peer.listener.timeouts.write_idle).await?;
     let stays = client.keeps_alive() && client.is_body_done();
     Ok(if stays { Next::KeepAlive } else { Next::Close })
+}
+
+/// Runs `relaying` to its end, or to that of its route or server, if a reload took one of them away.
+async fn until_over(
+    exchange: &Exchange<'_>,
+    lease: &Lease,
+    relaying: impl Future<Output = Result<(), Failure>>,
+) -> Result<(), Failure> {
+    let mut relaying = pin!(relaying);
+    let is_over =
+        || lease.state.life.is(Stage::Over) || exchange.route.is_some_and(|route| route.life.is(Stage::Over));
+    // Whoever waits for the cut of the whole exchange is woken when a life moves on.
+    poll_fn(|cx| match relaying.as_mut().poll(cx) {
+        Poll::Pending if is_over() => {
+            Poll::Ready(Err(Failure::new(Fault::DrainTimeout, "its server or route was taken away")))
+        }
+        polled => polled,
+    })
+    .await
 }
 
 /// Keeps a connection that can serve again; a stream just ends.
@@ -414,7 +435,8 @@ fn write_head(
 ) -> Option<Box<WebBody>> {
     let response = &mut heads.response;
     // A body that is not wholly read when the answer begins may never be.
-    let keep_alive = client.request().keep_alive && client.is_body_done() && !engine.process.is_draining();
+    let keep_alive =
+        client.request().keep_alive && client.is_body_done() && engine.keeps_alive(&exchange.peer.listener);
     let mut framing = server.response().body;
     let web = exchange.call.as_ref().and_then(|call| call.prepare_response(response, framing));
     if web.is_some() {

@@ -42,12 +42,21 @@ pub async fn run(engine: &Engine, peer: &Peer, stream: Stream, mut pass: Pass) {
     let metrics = &peer.listener.metrics;
     let mut client = ServerConnection::new(stream);
     let mut deadline = Deadline::new();
-    let mut cut = pin!(engine.cut());
+    let mut cut = pin!(engine.cut(&peer.listener.life));
     let mut served = 0u64;
     let next = loop {
         let mut heads = engine.take_heads();
-        let (waited, start) =
-            next_request(engine, peer, &mut client, &mut heads, &mut deadline, &mut pass, served).await;
+        let (waited, start) = {
+            let next = next_request(engine, peer, &mut client, &mut heads, &mut deadline, &mut pass, served);
+            tokio::select! {
+                biased;
+                next = next => next,
+                () = cut.as_mut() => {
+                    engine.keep_heads(heads);
+                    break Next::Close;
+                }
+            }
+        };
         match waited {
             Waited::Request => {}
             Waited::Failed(_) | Waited::Late | Waited::Ended | Waited::Idle | Waited::Evicted => {

@@ -15,6 +15,7 @@ use super::exchange::{Peer, Start};
 use super::fault::{self, Failure, head_fault, malformation};
 use super::{Next, respond, serve};
 use crate::clock;
+use crate::life;
 use crate::listener::Pass;
 use crate::net::{Buffer, Deadline, Stream};
 use crate::observe::Fault;
@@ -96,11 +97,14 @@ pub async fn run(engine: &Rc<Engine>, peer: Peer, stream: Stream, pass: Pass) {
     };
     connection.deadline.after(peer.listener.timeouts.head);
     let mut drained = pin!(engine.drained());
+    let mut cut = pin!(engine.cut(&peer.listener.life));
     let closed = poll_fn(|cx| {
-        let draining =
-            matches!(connection.stage, Stage::Opening | Stage::Open) && drained.as_mut().poll(cx).is_ready();
-        if draining {
-            connection.announce();
+        if matches!(connection.stage, Stage::Opening | Stage::Open) {
+            if drained.as_mut().poll(cx).is_ready() {
+                connection.announce();
+            } else if cut.as_mut().poll(cx).is_ready() {
+                connection.leave("");
+            }
         }
         connection.poll(cx)
     })
@@ -130,6 +134,9 @@ impl Connection<'_> {
             Asked::Request { stream, head, refused } => {
                 metrics.requests.add(RequestVersion::Http2, 1);
                 self.served = true;
+                if self.stage == Stage::Open && self.peer.listener.life.is(life::Stage::Retired) {
+                    self.announce();
+                }
                 let (engine, peer) = (Rc::clone(self.engine), Rc::clone(&self.peer));
                 let mut heads = engine.take_heads();
                 let spare = std::mem::replace(&mut heads.request, head);
@@ -308,7 +315,7 @@ async fn exchange(
         refuse(&engine, &peer, &mut stream, error).await;
         return engine.keep_heads(heads);
     }
-    let cut = pin!(engine.cut());
+    let cut = pin!(engine.cut(&peer.listener.life));
     let next = serve(&engine, &peer, &mut Downstream::Http2(&mut stream), &mut heads, start, cut).await;
     engine.keep_heads(heads);
     if let (Next::Abort, Some(code)) = (&next, stream.reset_code()) {

@@ -14,6 +14,7 @@ use super::outcome::observe_body;
 use super::relay::{Request, add_cookie};
 use super::respond;
 use super::tunnel::Tunnel;
+use crate::life::Life;
 use crate::net::Buffer;
 use crate::observe::Fault;
 use crate::pool::Lease;
@@ -32,6 +33,8 @@ pub struct Handover {
     pub protocol: Vec<u8>,
     pub kept: Kept,
     pub plan: Arc<PoolPlan>,
+    /// Of the route that it came by.
+    pub route: Arc<Life>,
 }
 
 /// Joins client and server after an answer that opens what was asked for.
@@ -65,6 +68,7 @@ pub async fn switch(
         protocol: asked.to_vec(),
         kept: exchange.keep(heads),
         plan: Arc::clone(plan),
+        route: exchange.route.map(|route| Arc::clone(&route.life)).unwrap_or_default(),
     })))
 }
 
@@ -107,11 +111,11 @@ fn translate(client: &Downstream<'_>, server: &Upstream, heads: &mut Heads) {
 impl Handover {
     /// Runs the tunnel to its end and writes its record.
     pub async fn run(self, engine: &Engine, client: (Pipe, Buffer)) {
-        let Self { server, lease, idle, protocol, kept, plan } = self;
+        let Self { server, lease, idle, protocol, kept, plan, route } = self;
         plan.pool.metrics.tunnels.add(1);
         plan.pool.metrics.tunnels_open.add(1);
         let tunnel = Tunnel::new(client, server.into_pipe(), idle, &protocol);
-        let (moved, outcome) = tunnel.run(engine, lease.server()).await;
+        let (moved, outcome) = tunnel.run(engine, lease.server(), [&kept.listener.life, &route]).await;
         kept.listener.metrics.bytes_in.add(moved.from_client);
         kept.listener.metrics.bytes_out.add(moved.from_server);
         drop(lease);

@@ -17,6 +17,7 @@ use tokio::io::AsyncWrite;
 
 use super::engine::Engine;
 use super::fault::Failure;
+use crate::life::{self, Life};
 use crate::net::buffer::BLOCK;
 use crate::net::{Buffer, Deadline};
 use crate::observe::Fault;
@@ -95,29 +96,39 @@ impl Tunnel {
         Self { client, server, idle, is_websocket, stage: Stage::Open, goodbye: GOING_AWAY }
     }
 
-    /// Pumps until both sides are done.
-    pub async fn run(mut self, engine: &Engine, server: &Server) -> (Moved, Result<(), Failure>) {
+    /// Pumps until both sides are done. `ways` are the lives of the listener and the route that it came by.
+    pub async fn run(
+        mut self,
+        engine: &Engine,
+        server: &Server,
+        ways: [&Life; 2],
+    ) -> (Moved, Result<(), Failure>) {
         engine.process.tunnels.fetch_add(1, Ordering::Relaxed);
+        let [listener, route] = ways;
         let mut drained = pin!(engine.drained());
-        let mut cut = pin!(engine.cut());
+        let mut cut = pin!(engine.cut(listener));
         let mut left = pin!(server.state.left());
         let mut deadline = Deadline::new();
         deadline.after(self.idle);
         let mut noted = 0;
         let mut leaving = false;
         let outcome = poll_fn(|cx| {
-            if cut.as_mut().poll(cx).is_ready() {
+            let is_over = route.is(life::Stage::Over) || server.state.life.is(life::Stage::Over);
+            if cut.as_mut().poll(cx).is_ready() || is_over {
                 return Poll::Ready(Err(Failure::new(Fault::DrainTimeout, "drain_timeout passed")));
             }
             // Nothing polite can be said in a protocol that is not known here: such a tunnel goes on until it is cut.
             if self.is_websocket && !leaving {
-                if drained.as_mut().poll(cx).is_ready() {
+                let is_way_closing = ways.iter().any(|way| way.is(life::Stage::Leaving));
+                if drained.as_mut().poll(cx).is_ready() || is_way_closing {
                     leaving = true;
                     deadline.after(goodbye_delay(engine));
                 } else if left.as_mut().poll(cx).is_ready() {
                     leaving = true;
                     self.goodbye = SERVICE_RESTART;
-                    deadline.after(goodbye_delay(engine));
+                    let spread = server.state.goodbyes_over();
+                    let delay = spread.map(|spread| Duration::from_millis(engine.random() % spread));
+                    deadline.after(delay.unwrap_or_else(|| goodbye_delay(engine)));
                 }
             }
             loop {
@@ -255,6 +266,9 @@ fn poll_pump(cx: &mut Context<'_>, from: &mut Side, to: &mut Side, until: Until)
 
 /// Spreads the goodbyes of all open tunnels over time.
 fn goodbye_delay(engine: &Engine) -> Duration {
+    if let Some(spread) = engine.process.goodbyes_over() {
+        return Duration::from_millis(engine.random() % spread);
+    }
     let open = u64::from(engine.process.tunnels.load(Ordering::Relaxed));
     let spread = (open * 1000 / GOODBYES_PER_SECOND).max(1);
     Duration::from_millis(engine.random() % spread).min(LAST_GOODBYE)

@@ -1,41 +1,39 @@
 //! From the file to the plan: every Spec compiled, every name resolved, every file read.
 //!
 //! Problems that only show here (a certificate that does not fit its key) are collected, each with the key that it
-//! belongs to. If there is one, there is no plan.
+//! belongs to. If there is one, there is no plan. What is as it was in the plan before is taken from there; building
+//! changes nothing of that plan, `Built::commit` does.
+
+mod pools;
 
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU16;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::{Action, Listener, PoolPlan, RedirectTo, Route, Snapshot, Target, Timeouts};
 use crate::clock;
 use crate::config::File;
-use crate::discovery::{Answers, Poke, expand};
 use crate::filter::{self, Filters};
+use crate::life::Life;
 use crate::listener::spec::Protocol;
 use crate::listener::{self, Trusted};
 use crate::net::{Address, Endpoint};
 use crate::observe::AccessLog;
 use crate::observe::metrics::Metrics;
-use crate::pool::spec::{RetryOn, StickySpec};
-use crate::pool::{self, Pool, StickyKey};
 use crate::route::{self, Redirect, Rewrite, Split, Table, respond};
 use crate::server::{self, Server, process_ms};
-use crate::tls::Terminator;
+use crate::tls::{self, Terminator};
 use crate::units::Bytes;
-use crate::upstream::{ClientTls, Http2, SystemRoots};
-use crate::wire::h2::{Liveness, Rates, SessionLimits};
+use crate::upstream::SystemRoots;
+use crate::wire::h2::{Rates, SessionLimits};
 use crate::wire::rules::Limits;
 
 /// ALPN names, the preferred one first.
 const BOTH: &[&[u8]] = &[b"h2", b"http/1.1"];
 const HTTP1: &[&[u8]] = &[b"http/1.1"];
 const HTTP2: &[&[u8]] = &[b"h2"];
-
-/// How long a connection of HTTP/2 to a server may be idle when the user writes nothing.
-const HTTP2_LIFE: Duration = Duration::from_secs(60);
 
 /// Something wrong that only showed while building.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,6 +47,31 @@ pub struct Problem {
 pub struct Built {
     pub snapshot: Snapshot,
     pub warnings: Vec<Problem>,
+    /// Certificates of listeners that stay, read anew.
+    renewals: Vec<(Arc<Listener>, tls::Renewal)>,
+}
+
+impl Built {
+    /// Makes it the plan that is in force in the parts that it shares with the one before: certificates, and pools, which
+    /// hand over their waiting requests and their sessions. The snapshot is to be published at once.
+    pub fn commit(self, before: Option<&Snapshot>) -> Snapshot {
+        for (listener, renewal) in self.renewals {
+            let Some(tls) = &listener.tls else { continue };
+            tls.renew(renewal);
+            for (metrics, expiry) in listener.certificates.iter().zip(tls.expiries()) {
+                metrics.expiry.record(expiry.not_after);
+            }
+        }
+        for (name, plan) in &self.snapshot.pools {
+            let old = before.and_then(|before| before.pools.get(name));
+            let old = old.filter(|old| !Arc::ptr_eq(&old.pool, &plan.pool));
+            plan.pool.settle_servers();
+            if let Some(old) = old {
+                old.pool.succeed(&plan.pool);
+            }
+        }
+        self.snapshot
+    }
 }
 
 /// What the plan is built with.
@@ -57,12 +80,20 @@ pub struct Surroundings<'a> {
     pub access_log: Option<Arc<AccessLog>>,
     /// Where the sticky key is kept; `None` when the file is only checked, and nothing may be written.
     pub state_directory: Option<&'a Path>,
+    /// The plan in force.
+    pub before: Option<&'a Snapshot>,
 }
 
 /// Builds the plan of a file that has passed its own checks.
 pub fn build(file: &File, surroundings: &Surroundings<'_>) -> Result<Built, Vec<Problem>> {
-    let mut builder =
-        Builder { surroundings, roots: SystemRoots::default(), problems: Vec::new(), warnings: Vec::new() };
+    let mut builder = Builder {
+        surroundings,
+        roots: SystemRoots::default(),
+        problems: Vec::new(),
+        warnings: Vec::new(),
+        renewals: Vec::new(),
+        lives: BTreeMap::new(),
+    };
     let pools = builder.pools(file);
     let listeners = builder.listeners(file);
     let routes = builder.routes(file, &pools);
@@ -76,8 +107,9 @@ pub fn build(file: &File, surroundings: &Surroundings<'_>) -> Result<Built, Vec<
         metrics: Arc::clone(metrics),
         unrouted: metrics.route("", None),
         drain_timeout: file.runtime.drain_timeout.std(),
+        lives: builder.lives,
     };
-    Ok(Built { snapshot, warnings: builder.warnings })
+    Ok(Built { snapshot, warnings: builder.warnings, renewals: builder.renewals })
 }
 
 /// Makes a server of a pool, with its metrics reading its state.
@@ -102,6 +134,8 @@ struct Builder<'a> {
     surroundings: &'a Surroundings<'a>,
     problems: Vec<Problem>,
     warnings: Vec<Problem>,
+    renewals: Vec<(Arc<Listener>, tls::Renewal)>,
+    lives: BTreeMap<Arc<str>, Arc<Life>>,
 }
 
 impl Builder<'_> {
@@ -109,109 +143,69 @@ impl Builder<'_> {
         self.problems.push(Problem { at, message: message.to_string() });
     }
 
-    fn pools(&mut self, file: &File) -> BTreeMap<String, Arc<PoolPlan>> {
-        let plans = file.pools.iter().filter_map(|(name, spec)| {
-            let plan = match spec.workers_of.as_ref().and_then(|other| file.pools.get(other)) {
-                // Its servers are judged by the checks of their own pool.
-                Some(owner) => {
-                    let health_check = owner.health_check.clone();
-                    self.pool(name, &pool::Spec { health_check, ..spec.clone() })
-                }
-                None => self.pool(name, spec),
-            };
-            Some((name.clone(), plan?))
-        });
-        plans.collect()
+    fn listeners(&mut self, file: &File) -> Vec<Arc<Listener>> {
+        file.listeners.iter().filter_map(|(name, spec)| self.listener(name, spec, file)).collect()
     }
 
-    fn pool(&mut self, name: &str, spec: &pool::Spec) -> Option<Arc<PoolPlan>> {
-        let metrics = &self.surroundings.metrics;
-        let shared: Arc<str> = name.into();
-        let make =
-            |identity, endpoint, spec: &server::Spec| make_server(metrics, &shared, identity, endpoint, spec);
-        let servers = expand(&spec.servers, &Answers::new(), &[], make);
-        let key = self.sticky_key(name, spec);
-        let is_http2 = spec.protocol == pool::spec::Protocol::Http2;
-        let protocols = if is_http2 { HTTP2 } else { HTTP1 };
-        let tls = spec.tls.as_ref().map(|tls| ClientTls::build(tls, protocols, &self.roots)).transpose();
-        let tls = match tls {
-            Ok(tls) => tls,
-            Err(errors) => {
-                for error in errors {
-                    self.problem(format!("pools.{name}.tls.{}", error.at), error.message);
-                }
-                return None;
-            }
+    /// The listener from before where nothing but the content of its files can be new.
+    fn listener(&mut self, name: &str, spec: &listener::Spec, file: &File) -> Option<Arc<Listener>> {
+        let redirect_to = spec.redirect_to.as_ref().and_then(|to| redirect_to(to, file));
+        let before = self.surroundings.before.into_iter().flat_map(|before| &before.listeners);
+        let before = before.clone().find(|listener| *listener.name == *name);
+        let same = before.filter(|before| before.spec == *spec && self.redirects_alike(spec, file));
+        let Some(same) = same else {
+            return self.new_listener(name, spec, redirect_to, before).map(Arc::new);
         };
-        self.check_names(name, spec, tls.as_ref());
-        let pool = Pool::build(Arc::clone(&shared), spec.clone(), servers, key.as_ref(), metrics.pool(name));
-        let on = &spec.retries.on;
-        let statuses = [(RetryOn::Status502, 502), (RetryOn::Status503, 503), (RetryOn::Status504, 504)];
-        Some(Arc::new(PoolPlan {
-            pool,
-            tls,
-            http2: is_http2.then(|| http2(spec)),
-            connect: spec.timeouts.connect.std(),
-            response: spec.timeouts.response.std(),
-            body_idle: spec.timeouts.body_idle.std(),
-            tunnel_idle: spec.timeouts.tunnel_idle.std(),
-            server_keep_alive: spec.timeouts.server_keep_alive.map(|life| life.std()),
-            poke: Poke::default(),
-            retry_statuses: statuses
-                .iter()
-                .filter(|(key, _)| on.contains(key))
-                .map(|(_, status)| *status)
-                .collect(),
-            retry_connect: on.contains(&RetryOn::ConnectFailure),
-            retry_reset: on.contains(&RetryOn::Reset),
-        }))
+        if let Some(tls) = &same.tls {
+            let renewal = tls.read_again(clock::since_epoch());
+            let renewal = renewal.map_err(|errors| self.tls_problems(name, errors)).ok()?;
+            self.tls_warnings(name, renewal.warnings.clone());
+            self.renewals.push((Arc::clone(same), renewal));
+        }
+        Some(Arc::clone(same))
     }
 
-    /// With TLS every server needs a name that its certificate can be verified for.
-    fn check_names(&mut self, name: &str, spec: &pool::Spec, tls: Option<&ClientTls>) {
-        let Some(tls) = tls else { return };
-        for (place, server) in spec.servers.iter().enumerate() {
-            if let Err(error) = tls.server_name(&server.address) {
-                self.problem(format!("pools.{name}.servers[{place}]"), error);
-            }
+    /// Whether the listener that everything is redirected to is where it was.
+    fn redirects_alike(&self, spec: &listener::Spec, file: &File) -> bool {
+        let Some(to) = &spec.redirect_to else { return true };
+        let before = self.surroundings.before.into_iter().flat_map(|before| &before.listeners);
+        let before = before.clone().find(|listener| *listener.name == **to).map(|listener| &listener.spec);
+        let place = |spec: &listener::Spec| (spec.address.clone(), spec.tls.is_some());
+        before.map(place) == file.listeners.get(to).map(place)
+    }
+
+    fn tls_problems(&mut self, listener: &str, errors: Vec<tls::BuildError>) {
+        for error in errors {
+            self.problem(format!("listeners.{listener}.tls.{}", error.at), error.message);
         }
     }
 
-    fn sticky_key(&mut self, name: &str, spec: &pool::Spec) -> Option<StickyKey> {
-        let Some(StickySpec::Cookie(cookie)) = &spec.sticky else { return None };
-        let (key, at) = match (&cookie.secret, self.surroundings.state_directory) {
-            (Some(secret), _) => (StickyKey::load(&secret.file), format!("pools.{name}.sticky.secret.file")),
-            (None, Some(state)) => (StickyKey::load_or_create(state), format!("pools.{name}.sticky")),
-            (None, None) => return None,
+    fn tls_warnings(&mut self, listener: &str, warnings: Vec<tls::Warning>) {
+        let at = |warning: tls::Warning| Problem {
+            at: format!("listeners.{listener}.tls.{}", warning.at),
+            message: warning.message,
         };
-        key.map_err(|error| self.problem(at, error)).ok()
+        self.warnings.extend(warnings.into_iter().map(at));
     }
 
-    fn listeners(&mut self, file: &File) -> Vec<Arc<Listener>> {
-        file.listeners
-            .iter()
-            .filter_map(|(name, spec)| self.listener(name, spec, file))
-            .map(Arc::new)
-            .collect()
-    }
-
-    fn listener(&mut self, name: &str, spec: &listener::Spec, file: &File) -> Option<Listener> {
+    fn new_listener(
+        &mut self,
+        name: &str,
+        spec: &listener::Spec,
+        redirect_to: Option<RedirectTo>,
+        before: Option<&Arc<Listener>>,
+    ) -> Option<Listener> {
         let metrics = &self.surroundings.metrics;
+        let before = before.and_then(|before| before.tls.as_ref());
         let tls = match &spec.tls {
             None => None,
-            Some(tls) => match Terminator::build(tls, protocols(spec), clock::since_epoch()) {
+            Some(tls) => match Terminator::build(tls, protocols(spec), clock::since_epoch(), before) {
                 Ok((terminator, warnings)) => {
-                    let at = |warning: crate::tls::Warning| Problem {
-                        at: format!("listeners.{name}.tls.{}", warning.at),
-                        message: warning.message,
-                    };
-                    self.warnings.extend(warnings.into_iter().map(at));
+                    self.tls_warnings(name, warnings);
                     Some(terminator)
                 }
                 Err(errors) => {
-                    for error in errors {
-                        self.problem(format!("listeners.{name}.tls.{}", error.at), error.message);
-                    }
+                    self.tls_problems(name, errors);
                     return None;
                 }
             },
@@ -230,7 +224,8 @@ impl Builder<'_> {
             name: name.into(),
             trusted: Trusted::compile(&spec.trusted_proxies),
             tls,
-            redirect_to: spec.redirect_to.as_ref().and_then(|to| redirect_to(to, file)),
+            redirect_to,
+            life: Life::default(),
             metrics: metrics.listener(name),
             http2: session_limits(limits, head),
             limits: head,
@@ -311,7 +306,15 @@ impl Builder<'_> {
                 return None;
             }
         };
+        let key: Arc<str> = match &spec.name {
+            Some(name) => name.as_str().into(),
+            // Its place in the file, of which its name is made, may move.
+            None => serde_json::to_string(&spec.matches).unwrap_or_default().into(),
+        };
+        let before = self.surroundings.before.and_then(|before| before.lives.get(&key));
+        let life = self.lives.entry(key).or_insert_with(|| before.cloned().unwrap_or_default());
         Some(Route {
+            life: Arc::clone(life),
             metrics: self.surroundings.metrics.route(&name, None),
             name: name.into(),
             action,
@@ -338,17 +341,6 @@ impl Builder<'_> {
         };
         let targets = spec.to.keys().map(target).collect::<Option<Vec<_>>>()?;
         Some(Action::Forward { split, targets })
-    }
-}
-
-fn http2(spec: &pool::Spec) -> Http2 {
-    Http2 {
-        streams: spec.http2.streams,
-        liveness: Liveness {
-            ping_after: spec.http2.ping_after.std(),
-            ping_timeout: spec.http2.ping_timeout.std(),
-        },
-        life: spec.timeouts.server_keep_alive.map_or(HTTP2_LIFE, |life| life.std()),
     }
 }
 

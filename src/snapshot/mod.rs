@@ -13,6 +13,7 @@ use arc_swap::ArcSwap;
 
 use crate::discovery::Poke;
 use crate::filter::Filters;
+use crate::life::Life;
 use crate::listener::Trusted;
 use crate::listener::spec::{Protocol, ProxyProtocol};
 use crate::observe::AccessLog;
@@ -37,6 +38,8 @@ pub struct Snapshot {
     /// Handles for requests that no route takes.
     pub unrouted: RouteMetrics,
     pub drain_timeout: Duration,
+    /// Of every route, by name.
+    pub lives: BTreeMap<Arc<str>, Arc<Life>>,
 }
 
 /// The snapshot that new requests see.
@@ -58,6 +61,8 @@ pub struct Listener {
     /// What a connection of HTTP/2 may ask for.
     pub http2: SessionLimits,
     pub timeouts: Timeouts,
+    /// Retired once another takes its place.
+    pub life: Life,
 }
 
 impl Listener {
@@ -104,6 +109,8 @@ pub struct Route {
     pub upgrades: Vec<String>,
     /// Handles for what the route answers itself.
     pub metrics: RouteMetrics,
+    /// The same over reloads, as long as there is a route of this name.
+    pub life: Arc<Life>,
 }
 
 /// What a route does with its requests.

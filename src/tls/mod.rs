@@ -10,6 +10,7 @@ mod handshake;
 mod pem;
 pub mod spec;
 mod terminator;
+mod tickets;
 #[cfg(test)]
 pub(crate) mod testing;
 
@@ -19,7 +20,8 @@ pub use client_certificate::ClientCertificate;
 pub use handshake::HandshakeError;
 pub use pem::{ReadPemError, read_authorities, read_chain, read_key};
 pub use spec::Spec;
-pub use terminator::{Session, Terminator};
+pub use terminator::{Renewal, Session, Terminator};
+pub use tickets::TicketKey;
 
 use std::sync::Arc;
 

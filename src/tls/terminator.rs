@@ -12,9 +12,9 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use pingora_core::protocols::l4::stream::Stream as Transport;
-use rustls::crypto::{CryptoProvider, aws_lc_rs::Ticketer};
+use rustls::crypto::CryptoProvider;
 use rustls::server::danger::ClientCertVerifier;
-use rustls::server::{ProducesTickets, ServerSessionMemoryCache, StoresServerSessions, WebPkiClientVerifier};
+use rustls::server::{ServerSessionMemoryCache, StoresServerSessions, WebPkiClientVerifier};
 use rustls::{
     HandshakeKind, ProtocolVersion, ServerConfig, ServerConnection, SignatureScheme, SupportedCipherSuite,
 };
@@ -24,6 +24,7 @@ use tokio_rustls::server::TlsStream;
 
 use super::certificate::Expiry;
 use super::certificates::Certificates;
+use super::tickets::{TicketKey, Tickets};
 use super::spec::{ClientAuthMode, ClientAuthSpec, MinVersion, Spec};
 use super::{
     BUFFER_LIMIT, BuildError, ClientCertificate, HandshakeError, HandshakeFailure, Warning, provider,
@@ -68,6 +69,7 @@ pub struct Session {
 struct Plan {
     certificates: Arc<Certificates>,
     config: Arc<ServerConfig>,
+    trust: Trust,
 }
 
 /// What stays when certificates are swapped.
@@ -76,50 +78,66 @@ struct Base {
     spec: Spec,
     provider: Arc<CryptoProvider>,
     protocols: &'static [&'static [u8]],
+}
+
+/// Whom a listener lets in, and what it remembers of whom it has let in.
+#[derive(Clone, Debug)]
+struct Trust {
+    /// The text of `client_auth.ca`.
+    authorities: Option<Vec<u8>>,
+    mode: Option<ClientAuthMode>,
     clients: Arc<dyn ClientCertVerifier>,
     // Never shared between listeners: a session that one let in without a client certificate would resume on another.
-    tickets: Arc<dyn ProducesTickets>,
+    tickets: Arc<Tickets>,
     sessions: Arc<dyn StoresServerSessions>,
+}
+
+/// Files of a listener read anew, not yet in use.
+#[derive(Debug)]
+pub struct Renewal {
+    plan: Plan,
+    pub warnings: Vec<Warning>,
 }
 
 impl Terminator {
     /// Reads and checks every file of `spec`. `protocols` are ALPN names in order of preference, `now` is the time
-    /// since 1970. The errors are all there are, not the first.
+    /// since 1970. Sessions of `before` are known here too, as long as the same clients are let in. The errors are all
+    /// there are, not the first.
     pub fn build(
         spec: &Spec,
         protocols: &'static [&'static [u8]],
         now: Duration,
+        before: Option<&Self>,
     ) -> Result<(Self, Vec<Warning>), Vec<BuildError>> {
-        let provider = provider();
-        let certificates = Certificates::load(&spec.certificates, &provider);
-        let clients = verify_clients(spec.client_auth.as_ref(), &provider);
-        let (certificates, clients) = match (certificates, clients) {
-            (Ok(certificates), Ok(clients)) => (certificates, clients),
-            (certificates, clients) => {
-                let errors = certificates.err().unwrap_or_default();
-                return Err(errors.into_iter().chain(clients.err()).collect());
-            }
-        };
-        let tickets = Ticketer::new().map_err(|error| {
-            vec![BuildError::new(
-                "certificates",
-                format!("no keys for session tickets could be made: {error}"),
-            )]
-        })?;
-        let sessions = ServerSessionMemoryCache::new(SESSIONS);
-        let base = Base { spec: spec.clone(), provider, protocols, clients, tickets, sessions };
-        let warnings = certificates.warnings(now);
-        let plan = base.plan(certificates).map_err(|error| vec![error])?;
-        Ok((Self { plan: ArcSwap::from_pointee(plan), base }, warnings))
+        let base = Base { spec: spec.clone(), provider: provider(), protocols };
+        let before = before.map(|before| before.plan.load_full());
+        let renewal = base.read(now, before.as_ref().map(|before| &before.trust))?;
+        Ok((Self { plan: ArcSwap::from_pointee(renewal.plan), base }, renewal.warnings))
     }
 
-    /// Reads the certificate files again. With any error nothing has changed; connections keep what they have.
-    pub fn reload_certificates(&self, now: Duration) -> Result<Vec<Warning>, Vec<BuildError>> {
-        let certificates = Certificates::load(&self.base.spec.certificates, &self.base.provider)?;
-        let warnings = certificates.warnings(now);
-        let plan = self.base.plan(certificates).map_err(|error| vec![error])?;
-        self.plan.store(Arc::new(plan));
-        Ok(warnings)
+    /// Reads every file again; nothing has changed yet.
+    pub fn read_again(&self, now: Duration) -> Result<Renewal, Vec<BuildError>> {
+        self.base.read(now, Some(&self.plan.load().trust))
+    }
+
+    /// Takes what was read; connections keep what they have.
+    pub fn renew(&self, renewal: Renewal) {
+        self.plan.store(Arc::new(renewal.plan));
+    }
+
+    /// What another process needs to take up sessions of this one: the keys of tickets, and a name for who is let in,
+    /// since a session of somebody who would not be let in must not go on.
+    pub fn ticket_keys(&self) -> (String, Vec<TicketKey>) {
+        let plan = self.plan.load();
+        (plan.trust.name(), plan.trust.tickets.keys())
+    }
+
+    /// Takes up sessions of another process that lets the same clients in.
+    pub fn take_ticket_keys(&self, trust: &str, keys: Vec<TicketKey>) {
+        let plan = self.plan.load();
+        if plan.trust.name() == trust {
+            plan.trust.tickets.take(keys);
+        }
     }
 
     /// Takes a connection through the handshake.
@@ -233,8 +251,49 @@ impl Terminator {
     }
 }
 
+impl Trust {
+    fn name(&self) -> String {
+        let authorities = self.authorities.as_deref().unwrap_or_default();
+        let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, authorities);
+        format!("{:?} {:?}", self.mode, digest)
+    }
+}
+
 impl Base {
-    fn plan(&self, certificates: Certificates) -> Result<Plan, BuildError> {
+    fn read(&self, now: Duration, before: Option<&Trust>) -> Result<Renewal, Vec<BuildError>> {
+        let certificates = Certificates::load(&self.spec.certificates, &self.provider);
+        let trust = self.trust(before);
+        let (certificates, trust) = match (certificates, trust) {
+            (Ok(certificates), Ok(trust)) => (certificates, trust),
+            (certificates, trust) => {
+                let errors = certificates.err().unwrap_or_default();
+                return Err(errors.into_iter().chain(trust.err()).collect());
+            }
+        };
+        let warnings = certificates.warnings(now);
+        let plan = self.plan(certificates, trust).map_err(|error| vec![error])?;
+        Ok(Renewal { plan, warnings })
+    }
+
+    /// A session that was begun with other authorities must not be taken up again.
+    fn trust(&self, before: Option<&Trust>) -> Result<Trust, BuildError> {
+        let auth = self.spec.client_auth.as_ref();
+        let mode = auth.map(|auth| auth.mode);
+        let authorities = auth.and_then(|auth| std::fs::read(&auth.ca).ok());
+        if let Some(before) = before
+            && (before.mode, &before.authorities) == (mode, &authorities)
+        {
+            return Ok(before.clone());
+        }
+        let tickets = Tickets::new().map_err(|error| {
+            BuildError::new("certificates", format!("no keys for session tickets could be made: {error}"))
+        })?;
+        let tickets = Arc::new(tickets);
+        let clients = verify_clients(auth, &self.provider)?;
+        Ok(Trust { authorities, mode, clients, tickets, sessions: ServerSessionMemoryCache::new(SESSIONS) })
+    }
+
+    fn plan(&self, certificates: Certificates, trust: Trust) -> Result<Plan, BuildError> {
         let certificates = Arc::new(certificates);
         let versions: &[&rustls::SupportedProtocolVersion] = match self.spec.min_version {
             MinVersion::Tls12 => &[&rustls::version::TLS13, &rustls::version::TLS12],
@@ -243,15 +302,15 @@ impl Base {
         let mut config = ServerConfig::builder_with_provider(self.provider.clone())
             .with_protocol_versions(versions)
             .map_err(|error| BuildError::new("min_version", error))?
-            .with_client_cert_verifier(self.clients.clone())
+            .with_client_cert_verifier(trust.clients.clone())
             .with_cert_resolver(certificates.clone());
         config.alpn_protocols = self.protocols.iter().map(|name| name.to_vec()).collect();
-        config.ticketer = self.tickets.clone();
-        config.session_storage = self.sessions.clone();
+        config.ticketer = trust.tickets.clone();
+        config.session_storage = trust.sessions.clone();
         config.send_tls13_tickets = TICKETS;
         // Data in the first flight can be replayed by anyone who recorded it.
         config.max_early_data_size = 0;
-        Ok(Plan { certificates, config: Arc::new(config) })
+        Ok(Plan { certificates, config: Arc::new(config), trust })
     }
 }
 

@@ -10,7 +10,7 @@ use super::tree::{File, Problem, Tree, attributes, is_for_tests};
 
 /// The modules by floor; a module imports from its own floor and from those below.
 const FLOORS: [&[&str]; 10] = [
-    &["clock", "net", "units"],
+    &["clock", "life", "net", "units"],
     &["wire", "server", "reply", "observe"],
     &["discovery", "filter", "health", "listener", "pool", "route", "tls", "upstream", "worker", "keeper"],
     &["config"],
@@ -28,7 +28,7 @@ const FENCES: [(&str, &[&str]); 6] = [
     ("granit_parser", &["config"]),
     ("prometheus", &["observe"]),
     ("anyhow", &["cli", "boot", "main"]),
-    ("pingora_core", &["net", "wire", "upstream", "listener", "tls", "boot"]),
+    ("pingora_core", &["life", "net", "wire", "upstream", "listener", "tls", "boot"]),
     ("rustls", &["net", "tls", "upstream", "main", "cli", "boot"]),
 ];
 

@@ -11,10 +11,14 @@ use tokio::sync::{mpsc, oneshot};
 use super::crew::{Crew, News};
 use super::desk::{Said, Word};
 use super::scaler::Scaler;
+use super::launch::Launcher;
+use super::succession::AppState;
 use super::{OrderError, Output, process, words};
 use crate::keeper;
+use crate::pool::Pool;
 use crate::server::Health;
-use crate::worker::machine::{Entry, Event, Exit, Ripe, Standing, State};
+use crate::worker::Turnover;
+use crate::worker::machine::{Entry, Event, Exit, Ripe, Rules, Standing, State};
 use crate::worker::rollout::{self, Id, Outcome, Reason, Rollout, Status};
 
 /// How often it is looked whether a draining worker is done and a new one is healthy.
@@ -32,8 +36,20 @@ const LAST_LINES: usize = 20;
 pub enum Order {
     Rollout(oneshot::Sender<Result<Value, OrderError>>),
     Scale(u16, oneshot::Sender<Result<Value, OrderError>>),
+    /// Takes other settings; workers roll over where they are started by other ones.
+    Change(Box<Change>),
+    /// Leaves the workers to the Lintel that follows this one; the app is over.
+    LetGo(oneshot::Sender<AppState>),
     /// Ends all workers; the app is over when they have ended.
     Stop(oneshot::Sender<()>),
+}
+
+/// What a reload says anew.
+pub struct Change {
+    pub pool: Arc<Pool>,
+    pub shares: Vec<Arc<Pool>>,
+    pub rules: Rules,
+    pub launcher: Launcher,
 }
 
 /// A rollout under way, and who waits for it.
@@ -93,8 +109,11 @@ impl App {
 
     /// Supervises until it is told to stop and every worker has ended.
     pub async fn run(mut self, mut ears: Ears) {
+        let there: BTreeSet<u16> = self.crew.workers.keys().map(|id| id.slot).collect();
         for id in Rollout::wanted(self.count, self.generation) {
-            self.crew.start(id, Standing::Proven);
+            if !there.contains(&id.slot) {
+                self.crew.start(id, Standing::Proven);
+            }
         }
         let mut shown = None;
         loop {
@@ -105,6 +124,8 @@ impl App {
                 shown = Some(Instant::now());
             }
             if self.stopping.is_some() && self.crew.workers.is_empty() {
+                // Their last words are read and written first.
+                self.crew.output.finish().await;
                 self.stopping.take().map(|done| done.send(()));
                 return;
             }
@@ -112,7 +133,13 @@ impl App {
             tokio::select! {
                 Some(news) = ears.news.recv() => self.hear(news),
                 Some(said) = ears.said.recv() => self.listen(said),
-                Some(order) = ears.orders.recv() => self.waiting.push_back(order),
+                Some(order) = ears.orders.recv() => match order {
+                    Order::LetGo(heir) => {
+                        let _ = heir.send(AppState::of(&self));
+                        return;
+                    }
+                    order => self.waiting.push_back(order),
+                },
                 () = tokio::time::sleep_until(due.into()) => {}
             }
             self.look();
@@ -291,11 +318,32 @@ impl App {
                     Ok(()) => self.scale(count, Some(waiter)),
                     Err(refusal) => _ = waiter.send(Err(refusal)),
                 },
+                Order::Change(change) => self.change(*change),
+                // Taken as it comes.
+                Order::LetGo(_) => {}
                 Order::Stop(done) => self.stop(done),
             }
         }
         if self.running.is_none() && self.stopping.is_none() && !self.bloated.is_empty() {
             self.replace_bloated();
+        }
+    }
+
+    fn change(&mut self, change: Change) {
+        let (before, after) = (&self.crew.launcher.spec, &change.launcher.spec);
+        let turnover = Turnover::of(before, after, self.count, super::count);
+        self.surge = after.rollout.surge;
+        if before.instances != after.instances {
+            self.scaler = Scaler::new(after.instances);
+        }
+        self.crew.change(change.pool, change.shares, change.rules, change.launcher);
+        match turnover {
+            Turnover::Stay => {}
+            Turnover::Scale(count) => self.scale(count, None),
+            Turnover::RollOver(count) => {
+                self.generation += 1;
+                self.begin(Rollout::wanted(count, self.generation), None);
+            }
         }
     }
 

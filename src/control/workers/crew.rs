@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 
-use super::Checked;
+use super::Check;
 use super::desk::{Desk, Load, Said};
 use super::files::Files;
 use super::launch::{Launcher, Place};
@@ -88,7 +88,7 @@ pub struct Crew {
     said: mpsc::UnboundedSender<Said>,
     runs: Arc<AtomicU64>,
     /// Has the pool's servers checked.
-    checked: Checked,
+    check: Check,
 }
 
 /// What a crew works with.
@@ -100,7 +100,7 @@ pub struct Tools {
     pub news: mpsc::UnboundedSender<News>,
     pub said: mpsc::UnboundedSender<Said>,
     pub runs: Arc<AtomicU64>,
-    pub checked: Checked,
+    pub check: Check,
 }
 
 impl Crew {
@@ -114,7 +114,7 @@ impl Crew {
     ) -> std::io::Result<Self> {
         let files = launcher.spec.logs.as_ref().map(|logs| Files::open(&pool.name, logs)).transpose()?;
         let output = Output::new(Arc::clone(&pool.name), files);
-        let Tools { keeper, desk, metrics, news, said, runs, checked } = tools;
+        let Tools { keeper, desk, metrics, news, said, runs, check } = tools;
         let launcher = Arc::new(launcher);
         Ok(Self {
             workers: BTreeMap::new(),
@@ -129,8 +129,23 @@ impl Crew {
             news,
             said,
             runs,
-            checked,
+            check,
         })
+    }
+
+    /// Works for other pools, and by other settings for workers that start from now on.
+    pub fn change(&mut self, pool: Arc<Pool>, shares: Vec<Arc<Pool>>, rules: Rules, launcher: Launcher) {
+        if launcher.spec.logs != self.launcher.spec.logs {
+            match launcher.spec.logs.as_ref().map(|logs| Files::open(&pool.name, logs)).transpose() {
+                Ok(files) => self.output.go_to(files),
+                Err(error) => tracing::error!(pool = &*pool.name, %error, "the output of workers stays where it goes"),
+            }
+        }
+        (self.pool, self.shares, self.rules) = (pool, shares, rules);
+        self.launcher = Arc::new(launcher);
+        let servers = self.servers();
+        self.pools().for_each(|pool| pool.replace_servers(servers.clone()));
+        (self.check)(&self.pool);
     }
 
     /// Makes a worker and starts it.
@@ -142,8 +157,14 @@ impl Crew {
                 Place::Nowhere
             }
         };
-        let worker = Worker {
-            machine: Machine::new(self.rules.clone(), standing),
+        let machine = Machine::new(self.rules.clone(), standing);
+        self.workers.insert(id, self.worker(id, machine, place));
+        self.step(id, Event::StartWanted)
+    }
+
+    fn worker(&self, id: Id, machine: Machine, place: Place) -> Worker {
+        Worker {
+            machine,
             place,
             run: 0,
             server: None,
@@ -155,9 +176,29 @@ impl Crew {
             cpu_share: None,
             quiet: false,
             metrics: self.metrics.worker(&self.pool.name, id.slot),
-        };
+        }
+    }
+
+    /// Takes in a worker that the Lintel before has started.
+    pub fn settle(
+        &mut self,
+        id: Id,
+        machine: Machine,
+        place: Place,
+        run: u64,
+        restarts: u32,
+        started: Option<Instant>,
+    ) {
+        let is_ready = machine.state() == State::Ready;
+        let worker = Worker { run, restarts, started, ..self.worker(id, machine, place) };
+        self.desk.expect(run, self.said.clone());
+        if let Some(port) = worker.place.port().filter(|_| !is_ready) {
+            tokio::spawn(knock(port, run, self.rules.ready_timeout, self.news.clone()));
+        }
         self.workers.insert(id, worker);
-        self.step(id, Event::StartWanted)
+        if is_ready {
+            self.make_server(id);
+        }
     }
 
     /// Gives a machine an event and does what it asks for; the lines of its log.
@@ -284,19 +325,23 @@ impl Crew {
         worker.server = Some(server);
     }
 
-    /// Lets the pool have the servers that can be asked now.
-    pub fn publish(&self) {
+    /// The servers that can be asked now.
+    fn servers(&self) -> Vec<Arc<Server>> {
         let is_there = |worker: &&Worker| {
             matches!(worker.machine.state(), State::Starting | State::Ready | State::Draining)
         };
-        let servers: Vec<Arc<Server>> =
-            self.workers.values().filter(is_there).filter_map(|worker| worker.server.clone()).collect();
+        self.workers.values().filter(is_there).filter_map(|worker| worker.server.clone()).collect()
+    }
+
+    /// Lets the pools have the servers that can be asked now.
+    pub fn publish(&self) {
+        let servers = self.servers();
         let before = self.pool.servers();
         let same = before.servers().len() == servers.len()
             && before.servers().iter().zip(&servers).all(|(a, b)| a.id == b.id);
         if !same {
             self.pools().for_each(|pool| pool.replace_servers(servers.clone()));
-            (self.checked)(&servers);
+            (self.check)(&self.pool);
         }
     }
 

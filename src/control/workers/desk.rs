@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
 use serde::Deserialize;
@@ -87,6 +88,10 @@ pub struct Said {
 pub struct Desk {
     path: PathBuf,
     rooms: Arc<Mutex<Rooms>>,
+    /// Who may come, by user id.
+    users: Arc<Mutex<Vec<u32>>>,
+    /// Another process listens there from now on.
+    leaves_file: AtomicBool,
     serving: tokio::task::JoinHandle<()>,
 }
 
@@ -110,8 +115,23 @@ impl Desk {
         let listener = UnixListener::bind(path)?;
         users.push(rustix::process::geteuid().as_raw());
         let rooms = Arc::new(Mutex::new(Rooms::default()));
-        let serving = tokio::spawn(serve(listener, users, Arc::clone(&rooms)));
-        Ok(Self { path: path.to_path_buf(), rooms, serving })
+        let users = Arc::new(Mutex::new(users));
+        let serving = tokio::spawn(serve(listener, Arc::clone(&users), Arc::clone(&rooms)));
+        Ok(Self { path: path.to_path_buf(), rooms, users, leaves_file: AtomicBool::new(false), serving })
+    }
+
+    /// Listens no more, and leaves its path to another process.
+    pub fn leave(&self) {
+        self.leaves_file.store(true, Ordering::Relaxed);
+        self.serving.abort();
+    }
+
+    /// Listens to further users.
+    pub fn admit(&self, users: Vec<u32>) {
+        let mut known = self.users.lock();
+        known.extend(users);
+        known.sort_unstable();
+        known.dedup();
     }
 
     pub fn path(&self) -> &Path {
@@ -144,17 +164,19 @@ impl Desk {
 impl Drop for Desk {
     fn drop(&mut self) {
         self.serving.abort();
-        let _ = std::fs::remove_file(&self.path);
+        if !self.leaves_file.load(Ordering::Relaxed) {
+            let _ = std::fs::remove_file(&self.path);
+        }
     }
 }
 
-async fn serve(listener: UnixListener, users: Vec<u32>, rooms: Arc<Mutex<Rooms>>) {
+async fn serve(listener: UnixListener, users: Arc<Mutex<Vec<u32>>>, rooms: Arc<Mutex<Rooms>>) {
     let mut connections = JoinSet::new();
     loop {
         while connections.try_join_next().is_some() {}
         match listener.accept().await {
             // Others could say of a worker what is not so.
-            Ok((stream, _)) if connections.len() < CONNECTIONS && is_of(&stream, &users) => {
+            Ok((stream, _)) if connections.len() < CONNECTIONS && is_of(&stream, &users.lock()) => {
                 connections.spawn(converse(stream, Arc::clone(&rooms)));
             }
             Ok(_) => {}

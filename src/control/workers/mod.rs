@@ -15,11 +15,13 @@ mod launch;
 mod output;
 mod process;
 mod scaler;
+mod succession;
 mod words;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs::Permissions;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -31,21 +33,25 @@ use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
 
 pub use output::{Line, Output, Source};
+pub use succession::AppState;
 
 use crate::keeper::{self, Keeper, Report};
 use crate::observe::metrics::Metrics;
-use crate::server::Server;
+use crate::pool::Pool;
 use crate::snapshot::{PoolPlan, Snapshot};
 use crate::worker::machine::{Ripe, Rules};
 use crate::worker::spec::{Instances, MOST_INSTANCES};
 use crate::worker::{Spec, cores};
-use app::{App, Ears, Order};
+use app::{App, Change, Ears, Order};
 use crew::{Crew, News, Tools};
 use desk::Desk;
 use launch::Launcher;
 
 /// What Node loads before an app.
 const PRELOAD: &str = include_str!("../../worker/preload.cjs");
+
+/// For workers whose app is no more to end by themselves.
+const LAST_WORKERS: Duration = Duration::from_secs(30);
 
 /// Why an order was not carried out.
 #[derive(Debug, thiserror::Error)]
@@ -60,96 +66,272 @@ pub enum OrderError {
     Ending,
 }
 
-/// All apps of the process.
-#[derive(Default)]
-pub struct Workers {
-    apps: BTreeMap<Arc<str>, Apparent>,
-    /// Ends its workers when it is dropped.
-    _keeper: Option<Arc<Mutex<Keeper>>>,
+/// Has the servers of a pool checked as they are now.
+pub type Check = Arc<dyn Fn(&Pool) + Send + Sync>;
+
+/// Where things are.
+pub struct Places {
+    /// This binary.
+    pub program: PathBuf,
+    pub run_directory: PathBuf,
+    /// Where apps run that do not say where.
+    pub folder: PathBuf,
 }
+
+/// All apps of the process.
+pub struct Workers {
+    metrics: Arc<Metrics>,
+    places: Places,
+    check: Check,
+    apps: Mutex<BTreeMap<Arc<str>, Apparent>>,
+    /// From the first app on; ends its workers when it is dropped.
+    station: Mutex<Option<Station>>,
+    /// Of the Lintel before, until `reconcile`.
+    estate: Mutex<Option<Estate>>,
+}
+
+/// What the Lintel before has left.
+struct Estate {
+    apps: Vec<AppState>,
+    running: HashMap<u64, keeper::Running>,
+}
+
+/// What all apps need, made with the first of them.
+#[derive(Clone)]
+struct Station {
+    keeper: Arc<Mutex<Keeper>>,
+    desk: Arc<Desk>,
+    folder: PathBuf,
+    preload: PathBuf,
+    runs: Arc<AtomicU64>,
+    newsrooms: Newsrooms,
+}
+
+/// Whoever hears of what the keeper reports.
+type Newsrooms = Arc<Mutex<Vec<mpsc::UnboundedSender<News>>>>;
 
 /// An app as others see it.
 struct Apparent {
+    plan: Arc<PoolPlan>,
+    shares: Vec<Arc<Pool>>,
     orders: mpsc::UnboundedSender<Order>,
     view: Arc<Mutex<Value>>,
     output: Arc<Output>,
 }
 
-/// Has the servers of one pool checked.
-pub type Checked = Box<dyn Fn(&[Arc<Server>]) + Send + Sync>;
-
-/// Makes that of a pool.
-pub type Checks<'c> = dyn Fn(&Arc<PoolPlan>) -> Checked + 'c;
-
-/// Where things are.
-pub struct Places<'a> {
-    /// This binary.
-    pub program: &'a Path,
-    pub run_directory: &'a Path,
-    /// Where apps run that do not say where.
-    pub folder: &'a Path,
-}
-
 impl Workers {
-    /// Starts the apps of all pools, and the keeper if there is one.
-    pub fn start(
-        snapshot: &Snapshot,
-        metrics: &Arc<Metrics>,
-        places: &Places<'_>,
-        checks: &Checks<'_>,
-    ) -> io::Result<Arc<Self>> {
+    /// Nothing runs until `reconcile`.
+    pub fn new(metrics: &Arc<Metrics>, places: Places, check: Check) -> Arc<Self> {
+        let metrics = Arc::clone(metrics);
+        Arc::new(Self {
+            metrics,
+            places,
+            check,
+            apps: Mutex::default(),
+            station: Mutex::default(),
+            estate: Mutex::default(),
+        })
+    }
+
+    /// Makes the apps those of the plan: starts the new ones, ends those that are gone, and has those whose settings
+    /// changed roll over. Fails where the keeper, the desk or the output of an app cannot be had.
+    pub fn reconcile(&self, snapshot: &Snapshot) -> io::Result<()> {
+        let mut apps = self.apps.lock();
+        apps.retain(|name, app| {
+            let stays = snapshot.pools.get(&**name).is_some_and(|plan| plan.pool.spec.app.is_some());
+            if !stays {
+                tracing::info!(pool = &**name, "the app is taken away: its workers end");
+                let _ = app.orders.send(Order::Stop(oneshot::channel().0));
+            }
+            stays
+        });
         let plans: Vec<_> = snapshot.pools.values().filter(|plan| plan.pool.spec.app.is_some()).collect();
-        if plans.is_empty() {
-            return Ok(Arc::default());
+        if plans.is_empty() && self.estate.lock().is_none() {
+            return Ok(());
         }
-        let folder = places.run_directory.join("workers");
+        let station = self.station(&plans)?;
+        for plan in plans {
+            let Some(spec) = &plan.pool.spec.app else { continue };
+            let shares = snapshot.pools.values().map(|plan| &plan.pool);
+            let shares = shares.filter(|pool| pool.spec.workers_of.as_deref() == Some(&*plan.pool.name));
+            let shares: Vec<_> = shares.cloned().collect();
+            match apps.get_mut(&plan.pool.name) {
+                Some(app) if Arc::ptr_eq(&app.plan, plan) && are_same(&app.shares, &shares) => {}
+                Some(app) => {
+                    let launcher = self.launcher(&station, plan, spec);
+                    let (pool, rules) = (Arc::clone(&plan.pool), rules(plan, spec));
+                    let change = Change { pool, shares: shares.clone(), rules, launcher };
+                    let _ = app.orders.send(Order::Change(Box::new(change)));
+                    (app.plan, app.shares) = (Arc::clone(plan), shares);
+                }
+                None => {
+                    let app = self.start(&station, plan, spec, shares)?;
+                    apps.insert(Arc::clone(&plan.pool.name), app);
+                }
+            }
+        }
+        self.settle_estate(&station);
+        Ok(())
+    }
+
+    fn station(&self, plans: &[&Arc<PoolPlan>]) -> io::Result<Station> {
+        let mut station = self.station.lock();
+        if let Some(station) = &*station {
+            station.desk.admit(users(plans));
+            return Ok(station.clone());
+        }
+        let (keeper, reports) = Keeper::start(&self.places.program)?;
+        Ok(station.insert(self.open_station(plans, keeper, reports, 0)?).clone())
+    }
+
+    /// `last_run`: the highest that was ever given out.
+    fn open_station(
+        &self,
+        plans: &[&Arc<PoolPlan>],
+        keeper: Keeper,
+        reports: mpsc::UnboundedReceiver<Report>,
+        last_run: u64,
+    ) -> io::Result<Station> {
+        let folder = self.places.run_directory.join("workers");
         std::fs::create_dir_all(&folder)?;
         let preload = folder.join("preload.cjs");
         std::fs::write(&preload, PRELOAD)?;
-        let desk = Arc::new(Desk::open(&folder.join("control.sock"), users(&plans))?);
+        let desk = Arc::new(Desk::open(&folder.join("control.sock"), users(plans))?);
         if plans.iter().any(|plan| plan.pool.spec.app.as_ref().is_some_and(|app| app.user.is_some())) {
-            open_to_others(places.run_directory, &folder, desk.path())?;
+            open_to_others(&self.places.run_directory, &folder, desk.path())?;
         }
-        let (keeper, reports) = Keeper::start(places.program)?;
         let keeper = Arc::new(Mutex::new(keeper));
-        let runs = Arc::new(AtomicU64::new(0));
-        let (mut apps, mut newsrooms) = (BTreeMap::new(), Vec::new());
-        for plan in plans {
-            let Some(spec) = plan.pool.spec.app.clone() else { continue };
-            let (news, heard) = mpsc::unbounded_channel();
-            let (said, words) = mpsc::unbounded_channel();
-            let (orders, ordered) = mpsc::unbounded_channel();
-            newsrooms.push(news.clone());
-            let launcher = Launcher {
-                pool: plan.pool.name.to_string(),
-                spec: spec.clone(),
-                folder: places.folder.to_path_buf(),
-                run_directory: folder.clone(),
-                preload: preload.clone(),
-                desk: desk.path().to_path_buf(),
-            };
-            let tools = Tools {
-                keeper: Arc::clone(&keeper),
-                desk: Arc::clone(&desk),
-                metrics: Arc::clone(metrics),
-                news,
-                said,
-                runs: Arc::clone(&runs),
-                checked: checks(plan),
-            };
-            let shares = snapshot.pools.values().map(|plan| &plan.pool);
-            let shares = shares.filter(|pool| pool.spec.workers_of.as_deref() == Some(&*plan.pool.name));
-            let shares = shares.cloned().collect();
-            let crew = Crew::new(Arc::clone(&plan.pool), shares, rules(plan, &spec), launcher, tools)?;
-            let view = Arc::new(Mutex::new(Value::Null));
-            let output = Arc::clone(&crew.output);
-            let app = App::new(crew, count(spec.instances), spec.rollout.surge, Arc::clone(&view));
-            tokio::spawn(app.run(Ears { news: heard, said: words, orders: ordered }));
-            apps.insert(Arc::clone(&plan.pool.name), Apparent { orders, view, output });
-        }
-        let relay = Relay { program: places.program.to_path_buf(), keeper: Arc::clone(&keeper), newsrooms };
+        let newsrooms = Newsrooms::default();
+        let relay = Relay {
+            program: self.places.program.clone(),
+            keeper: Arc::clone(&keeper),
+            newsrooms: Arc::clone(&newsrooms),
+        };
         tokio::spawn(relay.run(reports));
-        Ok(Arc::new(Self { apps, _keeper: Some(keeper) }))
+        let runs = Arc::new(AtomicU64::new(last_run));
+        Ok(Station { keeper, desk, folder, preload, runs, newsrooms })
+    }
+
+    /// Makes room at the keeper for the Lintel that is to follow this one: the end that it takes over with. `None` where
+    /// no app has run. Fails while a rollout is under way, which would be left half done.
+    pub fn successor(&self) -> Result<Option<OwnedFd>, OrderError> {
+        for (pool, app) in &*self.apps.lock() {
+            if app.view.lock()["rolling_out"] == true {
+                return Err(OrderError::Failed(format!("a rollout of {pool} is under way; try again when it is over")));
+            }
+        }
+        let station = self.station.lock();
+        let Some(station) = &*station else { return Ok(None) };
+        station.keeper.lock().successor().map(Some).map_err(|error| OrderError::Failed(error.to_string()))
+    }
+
+    /// Leaves all workers to the successor; nothing that happens to them is acted upon any more.
+    pub async fn let_go(&self) -> Vec<AppState> {
+        let apps = std::mem::take(&mut *self.apps.lock());
+        let mut states = Vec::new();
+        for app in apps.into_values() {
+            let (heir, state) = oneshot::channel();
+            let _ = app.orders.send(Order::LetGo(heir));
+            states.extend(state.await.ok());
+        }
+        if let Some(station) = self.station.lock().take() {
+            station.desk.leave();
+            station.keeper.lock().yield_to_successor();
+        }
+        states
+    }
+
+    /// Takes over what the Lintel before has let go, by the end of a connection that its keeper gave it; `reconcile` then
+    /// finds these workers there.
+    pub async fn take_over(
+        &self,
+        snapshot: &Snapshot,
+        end: OwnedFd,
+        apps: Vec<AppState>,
+    ) -> io::Result<()> {
+        let (keeper, reports, running) = Keeper::take_over(end).await?;
+        let plans: Vec<_> = snapshot.pools.values().filter(|plan| plan.pool.spec.app.is_some()).collect();
+        let last_run = apps.iter().map(AppState::last_run).max().unwrap_or_default();
+        let running = running.into_iter().map(|process| (process.run, process)).collect();
+        *self.station.lock() = Some(self.open_station(&plans, keeper, reports, last_run)?);
+        *self.estate.lock() = Some(Estate { apps, running });
+        Ok(())
+    }
+
+    /// Ends the workers of apps that there are no more.
+    fn settle_estate(&self, station: &Station) {
+        let Some(estate) = self.estate.lock().take() else { return };
+        for run in estate.running.keys() {
+            station.keeper.lock().signal(*run, keeper::Signal::TERM, keeper::To::Group);
+        }
+        let (keeper, runs) = (Arc::clone(&station.keeper), estate.running.into_keys().collect::<Vec<_>>());
+        tokio::spawn(async move {
+            tokio::time::sleep(LAST_WORKERS).await;
+            for run in runs {
+                keeper.lock().signal(run, keeper::Signal::KILL, keeper::To::Group);
+            }
+        });
+    }
+
+    fn launcher(&self, station: &Station, plan: &PoolPlan, spec: &Spec) -> Launcher {
+        Launcher {
+            pool: plan.pool.name.to_string(),
+            spec: spec.clone(),
+            folder: self.places.folder.clone(),
+            run_directory: station.folder.clone(),
+            preload: station.preload.clone(),
+            desk: station.desk.path().to_path_buf(),
+        }
+    }
+
+    fn start(
+        &self,
+        station: &Station,
+        plan: &Arc<PoolPlan>,
+        spec: &Spec,
+        shares: Vec<Arc<Pool>>,
+    ) -> io::Result<Apparent> {
+        let (news, heard) = mpsc::unbounded_channel();
+        let (said, words) = mpsc::unbounded_channel();
+        let (orders, ordered) = mpsc::unbounded_channel();
+        {
+            let mut newsrooms = station.newsrooms.lock();
+            newsrooms.retain(|newsroom| !newsroom.is_closed());
+            newsrooms.push(news.clone());
+        }
+        let tools = Tools {
+            keeper: Arc::clone(&station.keeper),
+            desk: Arc::clone(&station.desk),
+            metrics: Arc::clone(&self.metrics),
+            news,
+            said,
+            runs: Arc::clone(&station.runs),
+            check: Arc::clone(&self.check),
+        };
+        let launcher = self.launcher(station, plan, spec);
+        let mut crew = Crew::new(Arc::clone(&plan.pool), shares.clone(), rules(plan, spec), launcher, tools)?;
+        let left = self.settle(&plan.pool.name, &mut crew);
+        let view = Arc::new(Mutex::new(Value::Null));
+        let output = Arc::clone(&crew.output);
+        let mut app = App::new(crew, count(spec.instances), spec.rollout.surge, Arc::clone(&view));
+        if let Some(left) = left {
+            (app.count, app.generation) = (left.count, left.generation);
+            if left.is_outdated(spec) {
+                let _ = orders.send(Order::Rollout(oneshot::channel().0));
+            }
+        }
+        tokio::spawn(app.run(Ears { news: heard, said: words, orders: ordered }));
+        Ok(Apparent { plan: Arc::clone(plan), shares, orders, view, output })
+    }
+
+    /// Has the workers that the Lintel before has left for a pool join its crew.
+    fn settle(&self, pool: &str, crew: &mut Crew) -> Option<AppState> {
+        let mut estate = self.estate.lock();
+        let estate = estate.as_mut()?;
+        let place = estate.apps.iter().position(|app| app.pool == pool)?;
+        let app = estate.apps.swap_remove(place);
+        app.settle(crew, &mut estate.running);
+        Some(app)
     }
 
     /// Replaces all workers of a pool; how it went.
@@ -168,29 +350,28 @@ impl Workers {
         pool: &str,
         order: impl FnOnce(oneshot::Sender<Result<Value, OrderError>>) -> Order,
     ) -> Result<Value, OrderError> {
-        let app = self.apps.get(pool).ok_or_else(|| OrderError::NoApp(pool.to_owned()))?;
+        let orders = self.apps.lock().get(pool).map(|app| app.orders.clone());
+        let orders = orders.ok_or_else(|| OrderError::NoApp(pool.to_owned()))?;
         let (waiter, answer) = oneshot::channel();
-        app.orders.send(order(waiter)).map_err(|_| OrderError::Ending)?;
+        orders.send(order(waiter)).map_err(|_| OrderError::Ending)?;
         answer.await.unwrap_or(Err(OrderError::Ending))
     }
 
     /// What is shown of a pool's workers; null without an app.
     pub fn view(&self, pool: &str) -> Value {
-        self.apps.get(pool).map_or(Value::Null, |app| app.view.lock().clone())
+        self.apps.lock().get(pool).map_or(Value::Null, |app| app.view.lock().clone())
     }
 
-    pub fn output(&self, pool: &str) -> Option<&Arc<Output>> {
-        self.apps.get(pool).map(|app| &app.output)
+    pub fn output(&self, pool: &str) -> Option<Arc<Output>> {
+        self.apps.lock().get(pool).map(|app| Arc::clone(&app.output))
     }
 
     /// Waits until every pool has a server, no longer than `limit`; those that have none still.
     pub async fn first_ready(&self, snapshot: &Snapshot, limit: Duration) -> Vec<Arc<str>> {
         let missing = || -> Vec<Arc<str>> {
-            let pools = self.apps.keys().filter_map(|name| snapshot.pools.get(&**name));
-            let without = pools.filter(|plan| {
-                !plan.pool.spec.app.as_ref().is_some_and(|app| app.task)
-                    && plan.pool.servers().servers().is_empty()
-            });
+            let apps = snapshot.pools.values();
+            let apps = apps.filter(|plan| plan.pool.spec.app.as_ref().is_some_and(|app| !app.task));
+            let without = apps.filter(|plan| plan.pool.servers().servers().is_empty());
             without.map(|plan| Arc::clone(&plan.pool.name)).collect()
         };
         let waiting = async {
@@ -205,7 +386,7 @@ impl Workers {
     /// Ends all workers, each as its `stop` says.
     pub async fn stop(&self) {
         let mut ends = Vec::new();
-        for app in self.apps.values() {
+        for app in self.apps.lock().values() {
             let (done, ended) = oneshot::channel();
             let _ = app.orders.send(Order::Stop(done));
             ends.push(ended);
@@ -214,6 +395,10 @@ impl Workers {
             let _ = ended.await;
         }
     }
+}
+
+fn are_same(before: &[Arc<Pool>], after: &[Arc<Pool>]) -> bool {
+    before.len() == after.len() && before.iter().zip(after).all(|(before, after)| Arc::ptr_eq(before, after))
 }
 
 /// With a health check a worker is ready when it has passed one.
@@ -225,7 +410,8 @@ fn rules(plan: &PoolPlan, spec: &Spec) -> Rules {
     rules
 }
 
-fn count(instances: Instances) -> u16 {
+/// How many workers `instances` means here.
+pub fn count(instances: Instances) -> u16 {
     let cores = cores::here();
     instances.count(cores.quota, cores.cpus)
 }
@@ -234,7 +420,7 @@ fn count(instances: Instances) -> u16 {
 struct Relay {
     program: PathBuf,
     keeper: Arc<Mutex<Keeper>>,
-    newsrooms: Vec<mpsc::UnboundedSender<News>>,
+    newsrooms: Newsrooms,
 }
 
 impl Relay {
@@ -259,7 +445,7 @@ impl Relay {
     }
 
     fn tell(&self, news: impl Fn() -> News) {
-        for newsroom in &self.newsrooms {
+        for newsroom in &*self.newsrooms.lock() {
             let _ = newsroom.send(news());
         }
     }

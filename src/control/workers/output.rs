@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwapOption;
 use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::net::unix::pipe;
@@ -72,7 +73,8 @@ pub struct Line {
 pub struct Output {
     pool: Arc<str>,
     /// Where lines go instead of Lintel's log.
-    files: Option<Files>,
+    /// Other ones after a reload that says so.
+    files: ArcSwapOption<Files>,
     kept: Mutex<Kept>,
     followers: broadcast::Sender<Arc<Line>>,
     /// Pipes that are open.
@@ -91,9 +93,15 @@ struct Stream {
 }
 
 impl Output {
+    /// Has lines go elsewhere from now on.
+    pub fn go_to(&self, files: Option<Files>) {
+        self.files.store(files.map(Arc::new));
+    }
+
     /// `files`: where lines go; without, Lintel's log.
     pub fn new(pool: Arc<str>, files: Option<Files>) -> Arc<Self> {
         let (followers, _) = broadcast::channel(FOLLOWED);
+        let files = ArcSwapOption::new(files.map(Arc::new));
         Arc::new(Self { pool, files, kept: Mutex::default(), followers, reading: AtomicUsize::new(0) })
     }
 
@@ -138,13 +146,13 @@ impl Output {
             }
         };
         let _ = tokio::time::timeout(LAST_READ, read).await;
-        if let Some(files) = &self.files {
+        if let Some(files) = self.files.load_full() {
             let _ = tokio::time::timeout(LAST_WRITE, files.flushed()).await;
         }
     }
 
     async fn pump(&self, worker: u32, run: u64, source: Source, mut pipe: impl AsyncRead + Unpin) {
-        let limits = self.files.as_ref().map(Files::limits).unwrap_or_default();
+        let limits = self.files.load().as_ref().map(|files| files.limits()).unwrap_or_default();
         let allowance = Allowance::new(limits, Instant::now());
         let mut stream = Stream { worker, run, source, allowance, untold: 0, told: None };
         let (mut buffer, mut cutter) = (vec![0; 16 * 1024], Cutter::default());
@@ -188,7 +196,7 @@ impl Output {
         self.tell_lost(stream);
         let text = String::from_utf8_lossy(line).trim_end().to_owned();
         let line = Line { worker: stream.worker, run: stream.run, source: stream.source, at, text };
-        if self.files.is_none() {
+        if self.files.load().is_none() {
             let (worker, from) = (line.worker, line.source.as_str());
             tracing::info!(target: "lintel::worker", pool = &*self.pool, worker, from, "{}", line.text);
         }
@@ -211,7 +219,7 @@ impl Output {
             self.spread(Line { worker, run, source: Source::Lintel, at: clock::since_epoch(), text });
         }
         stream.untold += lost.lines;
-        let is_due = self.files.is_none() || stream.told.is_none_or(|at| at.elapsed() >= COMPLAIN_EVERY);
+        let is_due = self.files.load().is_none() || stream.told.is_none_or(|at| at.elapsed() >= COMPLAIN_EVERY);
         if stream.untold > 0 && is_due {
             let (pool, worker, from) = (&*self.pool, stream.worker, stream.source.as_str());
             let lost = std::mem::take(&mut stream.untold);
@@ -228,7 +236,7 @@ impl Output {
 
     fn spread(&self, line: Line) {
         let line = Arc::new(line);
-        if let Some(files) = &self.files {
+        if let Some(files) = &*self.files.load() {
             files.write(&line);
         }
         self.kept.lock().keep(Arc::clone(&line));

@@ -12,7 +12,7 @@ fn is_evicted(pass: &mut Pass) -> bool {
 
 #[test]
 fn below_the_limit_everybody_is_let_in_and_a_place_comes_back() {
-    let gate = Gate::new(2);
+    let gate = Gate::new(2, 2);
     let entrance = gate.entrance(None);
     let mut passes = vec![entrance.admit(0).unwrap(), entrance.admit(0).unwrap()];
     passes.iter_mut().for_each(|pass| pass.busy().unwrap());
@@ -24,7 +24,7 @@ fn below_the_limit_everybody_is_let_in_and_a_place_comes_back() {
 
 #[test]
 fn the_longest_silent_makes_room_and_the_busy_never() {
-    let gate = Gate::new(3);
+    let gate = Gate::new(3, 3);
     let entrance = gate.entrance(None);
     let mut passes: Vec<Pass> = (0..3).map(|_| entrance.admit(0).unwrap()).collect();
     passes.iter_mut().for_each(|pass| pass.busy().unwrap());
@@ -41,7 +41,7 @@ fn the_longest_silent_makes_room_and_the_busy_never() {
 
 #[test]
 fn a_silence_that_goes_on_keeps_its_age_and_an_eviction_cannot_be_undone() {
-    let gate = Gate::new(2);
+    let gate = Gate::new(2, 2);
     let entrance = gate.entrance(None);
     let (mut old, mut young) = (entrance.admit(10).unwrap(), entrance.admit(20).unwrap());
     old.silent(30);
@@ -54,7 +54,7 @@ fn a_silence_that_goes_on_keeps_its_age_and_an_eviction_cannot_be_undone() {
 
 #[test]
 fn a_listener_at_its_own_limit_evicts_its_own() {
-    let gate = Gate::new(10);
+    let gate = Gate::new(10, 10);
     let (small, large) = (gate.entrance(Some(1)), gate.entrance(None));
     let mut old = large.admit(0).unwrap();
     let mut own = small.admit(50).unwrap();
@@ -74,7 +74,7 @@ fn a_listener_at_its_own_limit_evicts_its_own() {
 
 #[test]
 fn a_flood_evicts_its_own_connections_without_a_walk_for_each() {
-    let gate = Gate::new(100);
+    let gate = Gate::new(100, 100);
     let entrance = gate.entrance(None);
     let mut kept: Vec<Pass> = (0..99).map(|_| entrance.admit(0).unwrap()).collect();
     kept.iter_mut().for_each(|pass| pass.busy().unwrap());
@@ -90,7 +90,7 @@ fn a_flood_evicts_its_own_connections_without_a_walk_for_each() {
 
 #[test]
 fn connections_that_do_not_leave_when_told_stop_further_evictions() {
-    let gate = Gate::new(100);
+    let gate = Gate::new(100, 100);
     let entrance = gate.entrance(None);
     let mut passes = Vec::new();
     let refused = (0..1000).find_map(|now| match entrance.admit(now) {
@@ -101,8 +101,8 @@ fn connections_that_do_not_leave_when_told_stop_further_evictions() {
         Err(refused) => Some(refused),
     });
     assert_eq!(refused, Some(Refused::Everywhere));
-    assert_eq!(passes.len() as u32, gate.limit + gate.most_leaving);
-    assert_eq!(gate.held(), gate.limit);
+    assert_eq!(passes.len() as u32, gate.limit() + gate.most_leaving);
+    assert_eq!(gate.held(), gate.limit());
     passes.retain_mut(|pass| !is_evicted(pass));
     entrance.admit(2000).unwrap();
 }
@@ -117,7 +117,7 @@ fn eviction_wakes_the_task_that_waits_for_it() {
     }
     let flag = Arc::new(Flag(AtomicBool::new(false)));
     let waker = Waker::from(flag.clone());
-    let gate = Gate::new(1);
+    let gate = Gate::new(1, 1);
     let entrance = gate.entrance(None);
     let mut pass = entrance.admit(0).unwrap();
     for _ in 0..3 {
@@ -156,7 +156,7 @@ struct Known {
 proptest! {
     #[test]
     fn the_gate_does_what_a_simple_model_does(steps in steps(), limit in 1..80u32, small_limit in 1..40u32) {
-        let gate = Gate::new(limit);
+        let gate = Gate::new(limit, limit);
         let (small, large) = (gate.entrance(Some(small_limit)), gate.entrance(None));
         let mut passes: Vec<(u64, Pass)> = Vec::new();
         let mut model: BTreeMap<u64, Known> = BTreeMap::new();
@@ -219,7 +219,7 @@ proptest! {
 #[test]
 fn under_many_threads_the_limit_holds_and_no_busy_connection_is_told_to_leave() {
     const LIMIT: u32 = 50;
-    let gate = Gate::new(LIMIT);
+    let gate = Gate::new(LIMIT, LIMIT);
     let entrances = [Arc::new(gate.entrance(Some(30))), Arc::new(gate.entrance(None))];
     let (clock, most, evictions, lost_races) =
         (AtomicU64::new(0), AtomicU32::new(0), AtomicU32::new(0), AtomicU32::new(0));
@@ -278,7 +278,7 @@ fn under_many_threads_the_limit_holds_and_no_busy_connection_is_told_to_leave() 
 
 #[tokio::test]
 async fn a_connection_can_await_its_eviction() {
-    let gate = Gate::new(1);
+    let gate = Gate::new(1, 1);
     let entrance = gate.entrance(None);
     let mut pass = entrance.admit(0).unwrap();
     let admit = async { entrance.admit(1).unwrap() };

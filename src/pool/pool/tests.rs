@@ -28,7 +28,14 @@ pub fn pool(written: serde_json::Value, servers: Vec<Arc<Server>>) -> Arc<Pool> 
         servers,
         StickyKey::of_bytes(&[7; 32]).as_ref(),
         PoolMetrics::default(),
+        None,
     )
+}
+
+/// The pool that a reload makes of another one.
+fn successor(before: &Arc<Pool>, written: serde_json::Value, servers: Vec<Arc<Server>>) -> Arc<Pool> {
+    let key = StickyKey::of_bytes(&[7; 32]);
+    Pool::build("web".into(), spec(written), servers, key.as_ref(), PoolMetrics::default(), Some(before))
 }
 
 pub fn ask(random: u64) -> Ask<'static> {
@@ -95,7 +102,7 @@ fn threads_that_eject_at_once_stay_within_the_share_and_count_each_ejection_once
         max_ejected: units::Percent::new(50),
     };
     let spec = Spec { outlier_detection: rule, ..spec(serde_json::json!({})) };
-    let pool = Pool::build("web".into(), spec, servers(&[1; 10]), None, PoolMetrics::default());
+    let pool = Pool::build("web".into(), spec, servers(&[1; 10]), None, PoolMetrics::default(), None);
     let set = pool.servers();
     std::thread::scope(|scope| {
         for thread in 0..4 {
@@ -231,4 +238,54 @@ async fn the_hash_key_decides_and_all_algorithms_can_be_built_of_a_spec() {
             pool.servers().servers().iter().map(|server| server.state.in_flight.load(Relaxed)).sum();
         assert_eq!(left, 0);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_in_a_pool_is_served_by_its_successor() {
+    let all = servers(&[1, 1]);
+    let one = serde_json::json!({ "max_in_flight": 1 });
+    let before = pool(one.clone(), all[..1].to_vec());
+    let first = before.acquire(&ask(1)).await.unwrap();
+    let waiting = tokio::spawn({
+        let before = before.clone();
+        async move { before.acquire(&ask(2)).await.map(|lease| lease.id) }
+    });
+    tokio::task::yield_now().await;
+    assert_eq!(before.waiting(), 1);
+    let after = successor(&before, one, all.clone());
+    before.succeed(&after);
+    assert_eq!(waiting.await.unwrap(), Ok(all[1].id), "the new server has room");
+    // A lease of the pool before frees its place in the one after.
+    let second = after.acquire(&ask(3)).await.unwrap();
+    assert_eq!(second.id, all[1].id);
+    let waiting = tokio::spawn({
+        let after = after.clone();
+        async move { after.acquire(&ask(4)).await.map(|lease| lease.id) }
+    });
+    tokio::task::yield_now().await;
+    drop(first);
+    assert_eq!(waiting.await.unwrap(), Ok(all[0].id));
+    // Whoever still holds the pool before gets servers of the one after.
+    assert_eq!(before.acquire(&ask(5)).await.unwrap().id, all[0].id);
+}
+
+#[tokio::test]
+async fn a_successor_has_the_weights_of_its_own_spec_on_the_same_servers() {
+    let written = |weight: u32| {
+        serde_json::json!({ "balance": "round_robin", "servers": [
+            { "address": "10.0.0.1:80", "weight": weight }, { "address": "10.0.0.2:80" },
+        ] })
+    };
+    let specs = |value: &serde_json::Value| spec(value.clone()).servers;
+    let all: Vec<_> = specs(&written(1)).into_iter().map(crate::pool::choice::tests::server_of).collect();
+    let before = pool(written(1), all.clone());
+    let after = successor(&before, written(3), all.clone());
+    after.settle_servers();
+    before.succeed(&after);
+    let mut counts = [0; 2];
+    for random in 0..40 {
+        let id = before.acquire(&ask(random)).await.unwrap().id;
+        counts[usize::from(id == all[1].id)] += 1;
+    }
+    assert_eq!(counts, [30, 10]);
 }

@@ -58,7 +58,7 @@ impl Pool {
     /// Id of the server that this request's session lives on. A request that names none we know is counted, and is
     /// balanced like a new one.
     pub fn bound_server(&self, head: &Head, now: Instant) -> Option<u64> {
-        match self.sticky.as_ref()? {
+        match self.sticky.as_deref()? {
             Sticky::Cookie(cookie) => {
                 let value = super::key::cookie(head, cookie.name())?;
                 let id = self.set().find_by_token(value).map(|server| server.id);
@@ -79,7 +79,7 @@ impl Pool {
 
     /// The `Set-Cookie` value for a response of this server; `None` where the request's cookie names it already.
     pub fn sticky_cookie(&self, request: &Head, server: &Server, link: Link) -> Option<String> {
-        let Some(Sticky::Cookie(cookie)) = &self.sticky else { return None };
+        let Some(Sticky::Cookie(cookie)) = self.sticky.as_deref() else { return None };
         let token = cookie.token(&server.identity);
         let is_known = super::key::cookie(request, cookie.name()).is_some_and(|value| value == token);
         (!is_known).then(|| cookie.field(&token, link))
@@ -87,14 +87,32 @@ impl Pool {
 
     /// Whether the response to this request must be read for a session id: a Socket.IO handshake by polling.
     pub fn learns_from(&self, request: &Head) -> bool {
-        matches!(self.sticky, Some(Sticky::SocketIo(_)))
+        matches!(self.sticky.as_deref(), Some(Sticky::SocketIo(_)))
             && socket_io::handshake_of_target(request.target()) == Some(socket_io::Transport::Polling)
     }
 
     /// Binds a Socket.IO session to the server that opened it.
     pub fn learn(&self, sid: &str, ttl: Duration, server: &Server, now: Instant) {
-        if let Some(Sticky::SocketIo(table)) = &self.sticky {
+        if let Some(Sticky::SocketIo(table)) = self.sticky.as_deref() {
             table.learn(sid, server.id, ttl, process_ms(now));
+        }
+    }
+
+    /// The Socket.IO sessions that are known, by the identity of their server.
+    pub fn sessions(&self, now: Instant) -> Vec<(String, Arc<str>, Duration)> {
+        let Some(Sticky::SocketIo(table)) = self.sticky.as_deref() else { return Vec::new() };
+        let set = self.servers();
+        let sessions = table.sessions(process_ms(now)).into_iter();
+        sessions.filter_map(|(sid, id, ttl)| Some((sid, Arc::clone(&set.find(id)?.identity), ttl))).collect()
+    }
+
+    /// Takes sessions that another process knew.
+    pub fn take_sessions(&self, sessions: &[(String, String, Duration)], now: Instant) {
+        let set = self.servers();
+        for (sid, identity, ttl) in sessions {
+            if let Some(server) = set.servers().iter().find(|server| *server.identity == **identity) {
+                self.learn(sid, *ttl, server, now);
+            }
         }
     }
 

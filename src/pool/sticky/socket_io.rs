@@ -115,6 +115,20 @@ impl SocketIoTable {
         self.shard(sid).lock().pop(sid);
     }
 
+    /// Every session that lives, with the id of its server and how long it lives after its last use.
+    pub fn sessions(&self, now_ms: u64) -> Vec<(String, u64, Duration)> {
+        let mut sessions = Vec::new();
+        for shard in &self.shards {
+            let shard = shard.lock();
+            let living = shard.iter().filter(|(_, session)| session.ends_ms > now_ms);
+            sessions.extend(living.filter_map(|(sid, session)| {
+                let sid = String::from_utf8(sid.to_vec()).ok()?;
+                Some((sid, session.server, Duration::from_millis(session.ttl_ms)))
+            }));
+        }
+        sessions
+    }
+
     /// Sessions remembered, with some that have ended.
     pub fn len(&self) -> usize {
         self.shards.iter().map(|shard| shard.lock().len()).sum()

@@ -250,23 +250,27 @@ fn slow_find(
     let has = |pairs: &Fields, name: &str, spec: &ValueSpec| {
         pairs.iter().any(|(n, value)| n.eq_ignore_ascii_case(name) && holds(spec, value))
     };
-    let first_regex = |text: &str| {
-        let same =
-            |spec: &MatchSpec| spec.path == Some(PathSpec::Regex(RegexSpec { regex: text.to_owned() }));
+    // File order counts among the routes of one host rule; an expression stands where the first of them has it.
+    let first_regex = |text: &str, rule: Option<&String>| {
+        let same = |spec: &MatchSpec| {
+            spec.path == Some(PathSpec::Regex(RegexSpec { regex: text.to_owned() }))
+                && rule.map_or(spec.host.is_empty(), |rule| spec.host.contains(rule))
+        };
         specs.iter().position(same).unwrap()
     };
     let mut best = None;
     for (place, spec) in specs.iter().enumerate() {
         let hosts = spec.host.iter().filter_map(|rule| match rule.strip_prefix('*') {
-            Some(below) => host.ends_with(below).then_some((1, rule.len())),
-            None => (rule == host).then_some((2, 0)),
+            Some(below) => host.ends_with(below).then_some(((1, rule.len()), Some(rule))),
+            None => (rule == host).then_some(((2, 0), Some(rule))),
         });
-        let host_rank = if spec.host.is_empty() { Some((0, 0)) } else { hosts.max() };
+        let host_rule = if spec.host.is_empty() { Some(((0, 0), None)) } else { hosts.max() };
+        let Some((host_rank, rule)) = host_rule else { continue };
         let path_rank = match &spec.path {
             None => Some((0, 0)),
             // Earlier expressions rank higher.
             Some(PathSpec::Regex(spec)) => {
-                regex(&spec.regex, path).then(|| (2, specs.len() - first_regex(&spec.regex)))
+                regex(&spec.regex, path).then(|| (2, specs.len() - first_regex(&spec.regex, rule)))
             }
             Some(PathSpec::Text(text)) => match text.strip_suffix("/*") {
                 Some(prefix) => {
@@ -275,7 +279,7 @@ fn slow_find(
                 None => (path == text).then_some((3, 0)),
             },
         };
-        let (Some(host_rank), Some(path_rank)) = (host_rank, path_rank) else { continue };
+        let Some(path_rank) = path_rank else { continue };
         if !(spec.method.is_empty() || spec.method.iter().any(|m| m == method))
             || !spec.headers.iter().all(|(name, value)| has(fields, name, value))
             || !spec.query.iter().all(|(name, value)| has(query, name, value))

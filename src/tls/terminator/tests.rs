@@ -41,7 +41,7 @@ impl Site {
     }
 
     fn terminator(&self) -> Terminator {
-        Terminator::build(&self.spec, &[HTTP1], days(NOW)).unwrap().0
+        Terminator::build(&self.spec, &[HTTP1], days(NOW), None).unwrap().0
     }
 
     fn client(&self) -> Client {
@@ -435,13 +435,15 @@ async fn certificates_are_swapped_for_new_handshakes_and_not_at_all_when_one_is_
     });
     let current = &site.spec.certificates[0];
     std::fs::copy(&renewed.cert, &current.cert).unwrap();
-    let errors = terminator.reload_certificates(days(NOW)).unwrap_err();
+    let errors = terminator.read_again(days(NOW)).unwrap_err();
     assert_eq!(errors[0].at, "certificates[0].key");
     let (_, refused) = meet(&terminator, &Arc::new(site.client().config()), "new.example").await;
     assert!(refused.is_err());
 
     std::fs::copy(&renewed.key, &current.key).unwrap();
-    assert_eq!(terminator.reload_certificates(days(NOW)).unwrap(), []);
+    let renewal = terminator.read_again(days(NOW)).unwrap();
+    assert_eq!(renewal.warnings, []);
+    terminator.renew(renewal);
     session(&terminator, site.client().config(), "new.example").await;
     assert_eq!(terminator.expiries()[0].not_after, 1_893_456_000);
 }
@@ -454,7 +456,7 @@ fn every_wrong_file_is_an_error_of_one_build() {
     spec.certificates[1].cert = site.files.path("nowhere.crt");
     spec.client_auth =
         Some(ClientAuthSpec { ca: spec.certificates[1].key.clone(), mode: ClientAuthMode::Required });
-    let errors = Terminator::build(&spec, &[HTTP1], days(NOW)).unwrap_err();
+    let errors = Terminator::build(&spec, &[HTTP1], days(NOW), None).unwrap_err();
     let places: Vec<&str> = errors.iter().map(|error| error.at.as_str()).collect();
     assert_eq!(places, ["certificates[0].key", "certificates[1].cert", "client_auth.ca"]);
     assert!(errors[2].message.ends_with("holds no certificate, but a private key"), "{}", errors[2]);
@@ -466,7 +468,7 @@ fn warnings_do_not_keep_a_listener_from_serving() {
     site.spec.certificates.push(site.files.signed(&site.authority, &["a.example"], |params| {
         params.not_after = rcgen::date_time_ymd(2020, 1, 1);
     }));
-    let (_, warnings) = Terminator::build(&site.spec, &[HTTP1], days(NOW)).unwrap();
+    let (_, warnings) = Terminator::build(&site.spec, &[HTTP1], days(NOW), None).unwrap();
     assert_eq!(warnings.len(), 1);
     assert_eq!(warnings[0].at, "certificates[0].cert");
     assert!(warnings[0].message.contains("expired on 2020-01-01T00:00:00Z; clients refuse it"));

@@ -1,0 +1,134 @@
+//! The doors of the control interface: opened before a plan is taken, exchanged when it is.
+
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use tokio::task::JoinHandle;
+
+use super::inherited::Inherited;
+use crate::admin::{self, Door, OpenError, Surface};
+use crate::config::File;
+use crate::control::Directories;
+use crate::net::Address;
+
+/// What is open now.
+#[derive(Default)]
+pub struct Doors {
+    metrics: Option<Open>,
+    admin: Option<Open>,
+}
+
+struct Open {
+    /// As written; `None` for the default.
+    address: Option<Address>,
+    /// For an upgrade: one more descriptor of it, what it is bound to, and a word that its file stays.
+    descriptor: Option<OwnedFd>,
+    bound: Option<Address>,
+    leaves_file: Arc<AtomicBool>,
+    serving: JoinHandle<()>,
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.serving.abort();
+    }
+}
+
+/// Doors of another plan than the one in force; `None` where nothing changes.
+pub struct Prepared {
+    metrics: Option<Option<Door>>,
+    admin: Option<Door>,
+}
+
+/// Why a door cannot be opened, and the key that it is written under.
+#[derive(Debug, thiserror::Error)]
+#[error("{at} cannot listen: {source}")]
+pub struct PrepareError {
+    pub at: &'static str,
+    pub source: OpenError,
+}
+
+impl Doors {
+    /// Opens what is new.
+    pub fn prepare(
+        &self,
+        file: &File,
+        directories: &Directories,
+        inherited: &mut Inherited,
+    ) -> Result<Prepared, PrepareError> {
+        let written = file.observability.metrics.as_ref().map(|metrics| &metrics.address);
+        let is_same = self.metrics.as_ref().and_then(|open| open.address.as_ref()) == written;
+        let metrics = if is_same {
+            None
+        } else {
+            let at = "observability.metrics.address";
+            let open = |address: &Address| match inherited.door("metrics", address) {
+                Some(door) => Ok(door),
+                None => Door::metrics(address),
+            };
+            Some(written.map(open).transpose().map_err(|source| PrepareError { at, source })?)
+        };
+        let written = file.admin.address.as_ref();
+        if self.admin.as_ref().is_some_and(|open| open.address.as_ref() == written) {
+            return Ok(Prepared { metrics, admin: None });
+        }
+        let place = written.cloned().unwrap_or_else(|| Address::Unix(directories.run.join("admin.sock")));
+        if let Some(door) = inherited.door("admin", &place) {
+            return Ok(Prepared { metrics, admin: Some(door) });
+        }
+        let admin = match Door::admin(written, &directories.run) {
+            Ok(door) => Some(door),
+            Err(source) if written.is_some() => return Err(PrepareError { at: "admin.address", source }),
+            // Two of them with one run directory: the second one serves, without its control interface.
+            Err(error) => {
+                tracing::warn!("no control interface: {error}");
+                None
+            }
+        };
+        Ok(Prepared { metrics, admin })
+    }
+
+    pub fn commit(&mut self, file: &File, prepared: Prepared, surface: &Arc<Surface>) {
+        if let Some(metrics) = prepared.metrics {
+            let address = file.observability.metrics.as_ref().map(|metrics| metrics.address.clone());
+            self.metrics = metrics.map(|door| open("metrics", address, door, surface));
+        }
+        if let Some(door) = prepared.admin {
+            self.admin = Some(open("admin", file.admin.address.clone(), door, surface));
+        }
+    }
+}
+
+impl Doors {
+    /// The open doors, for another process: name, address as bound, descriptor.
+    pub fn descriptors(&self) -> Vec<(&'static str, Address, OwnedFd)> {
+        let doors = [("metrics", &self.metrics), ("admin", &self.admin)];
+        let doors = doors.into_iter().filter_map(|(name, open)| Some((name, open.as_ref()?)));
+        doors
+            .filter_map(|(name, open)| {
+                Some((name, open.bound.clone()?, open.descriptor.as_ref()?.try_clone().ok()?))
+            })
+            .collect()
+    }
+
+    /// Another process serves them from now on.
+    pub fn leave_files(&self) {
+        for open in [&self.metrics, &self.admin].into_iter().flatten() {
+            open.leaves_file.store(true, Ordering::Relaxed);
+        }
+    }
+}
+
+fn open(name: &str, address: Option<Address>, door: Door, surface: &Arc<Surface>) -> Open {
+    let (descriptor, bound) = (door.descriptor().ok(), door.address().parse().ok());
+    let leaves_file = door.leaves_file();
+    tracing::info!(listener = name, address = %door.address(), "listening");
+    let surface = Arc::clone(surface);
+    let serving = tokio::spawn(async move {
+        if let Err(error) = admin::serve(door, surface).await {
+            tracing::error!(%error, "the control interface cannot be served");
+        }
+    });
+    Open { address, descriptor, bound, leaves_file, serving }
+}

@@ -1,0 +1,141 @@
+//! Reload: build, publish, reconcile. Until the first step of the second part nothing has changed; after it nothing can
+//! fail any more.
+
+use std::sync::Arc;
+
+use super::farewell::Gone;
+use super::inherited::Inherited;
+use super::{located, service};
+use super::running::{Running, most_connections, open_access_log};
+use super::watch::Changed;
+use crate::clock;
+use crate::config::{self, File, Loaded, Problems, render};
+use crate::control::command::{LastReload, Reloaded};
+use crate::snapshot::{self, build::Surroundings};
+
+impl Running {
+    /// Reads the file that the program was started with, and takes it if there is no problem in it.
+    pub fn reload_from_file(&mut self, asked_by: &str) -> Result<Reloaded, Problems> {
+        service::reloading();
+        tracing::info!(by = asked_by, file = %self.path.display(), "reloading");
+        let loaded = config::load(&self.path, &|name| std::env::var(name).ok());
+        let outcome = loaded.and_then(|loaded| self.reload(loaded));
+        self.note(&outcome);
+        service::ready();
+        outcome
+    }
+
+    /// Files changed that are looked after.
+    pub fn take_note(&mut self, changed: Changed) {
+        if changed.config && self.loaded.file.runtime.watch {
+            let _ = self.reload_from_file("a changed file");
+        } else if changed.others {
+            tracing::info!("certificates or keys have changed");
+            let outcome = self.reload(self.loaded.clone());
+            self.note(&outcome);
+        }
+    }
+
+    /// Says in log, metrics and status how it went.
+    fn note(&self, outcome: &Result<Reloaded, Problems>) {
+        let at = clock::since_epoch().as_secs();
+        match outcome {
+            Ok(reloaded) => {
+                for warning in &reloaded.warnings {
+                    tracing::warn!("{warning}");
+                }
+                if !reloaded.needs_restart.is_empty() {
+                    tracing::warn!(keys = ?reloaded.needs_restart, "these keys only count after a restart");
+                }
+                tracing::info!(hash = reloaded.hash, "the new config is in force");
+                *self.last_reload.lock() = LastReload { at, problems: Vec::new() };
+            }
+            Err(problems) => {
+                self.metrics.process.config_refused();
+                for problem in &problems.0 {
+                    tracing::error!("config refused: {}", render::line(problem));
+                }
+                let problems = problems.0.iter().map(render::line).collect();
+                *self.last_reload.lock() = LastReload { at, problems };
+            }
+        }
+    }
+
+    fn reload(&mut self, loaded: Loaded) -> Result<Reloaded, Problems> {
+        let before = self.live.load_full();
+        let is_same_log = loaded.file.observability.access_log == self.loaded.file.observability.access_log;
+        let access_log = if is_same_log {
+            self.access_log.clone()
+        } else {
+            let failed =
+                |error: anyhow::Error| at(&loaded, "observability.access_log", &format!("{error:#}"));
+            open_access_log(&loaded.file, &self.metrics).map_err(failed)?
+        };
+        let surroundings = Surroundings {
+            metrics: Arc::clone(&self.metrics),
+            access_log: access_log.clone(),
+            state_directory: Some(&self.directories.state),
+            before: Some(&before),
+        };
+        let built =
+            snapshot::build(&loaded.file, &surroundings).map_err(|problems| located(&loaded, &problems))?;
+        let sockets = self.listeners.prepare(&built.snapshot, &self.engines, &mut Inherited::default());
+        let sockets = sockets.map_err(|errors| {
+            let problem = |(name, error): (Arc<str>, super::listeners::ListenError)| {
+                loaded.source.problem_at(&format!("listeners.{name}.address"), error.to_string())
+            };
+            Problems(errors.into_iter().map(problem).collect())
+        })?;
+        let doors = self.doors.prepare(&loaded.file, &self.directories, &mut Inherited::default());
+        let doors = doors.map_err(|error| at(&loaded, error.at, &error.source.to_string()))?;
+        let mut warnings: Vec<String> = loaded.warnings.0.iter().map(render::line).collect();
+        let late = built.warnings.iter();
+        warnings.extend(
+            late.map(|warning| render::line(&loaded.source.warning_at(&warning.at, &warning.message))),
+        );
+        let needs_restart = needs_restart(&self.loaded.file, &loaded.file);
+
+        // From here on nothing fails.
+        let mut gone = Gone::between(&before, &built.snapshot);
+        let snapshot = Arc::new(built.commit(Some(&before)));
+        self.listeners.limit_to(most_connections(&snapshot, self.open_files));
+        self.live.store(Arc::clone(&snapshot));
+        gone.listeners = self.listeners.commit(&snapshot, &self.engines, sockets);
+        if !gone.is_empty() {
+            tokio::spawn(gone.run(before.drain_timeout, self.engines.waker()));
+        }
+        self.doors.commit(&loaded.file, doors, &self.surface);
+        self.tasks.reconcile(&snapshot);
+        if let Err(error) = self.workers.reconcile(&snapshot) {
+            tracing::error!(%error, "workers of a new app cannot be started");
+        }
+        if self.loaded.file.observability.log.level != loaded.file.observability.log.level {
+            (self.log.set_level)(loaded.file.observability.log.level);
+        }
+        // Exchanges of the plan before still write to the one before, for as long as they hold it.
+        self.access_log = access_log;
+        let hash = loaded.source.hash();
+        self.metrics.process.config_loaded(&hash);
+        self.loaded = loaded;
+        Ok(Reloaded { hash, warnings, needs_restart })
+    }
+}
+
+fn at(loaded: &Loaded, key: &str, message: &str) -> Problems {
+    Problems(vec![loaded.source.problem_at(key, message)])
+}
+
+/// Keys that are read at the start only.
+pub fn needs_restart(before: &File, after: &File) -> Vec<&'static str> {
+    let mut keys = Vec::new();
+    let mut compare = |key, is_same: bool| {
+        if !is_same {
+            keys.push(key);
+        }
+    };
+    compare("runtime.threads", before.runtime.threads == after.runtime.threads);
+    compare("runtime.state_directory", before.runtime.state_directory == after.runtime.state_directory);
+    compare("runtime.run_directory", before.runtime.run_directory == after.runtime.run_directory);
+    compare("observability.log.format", before.observability.log.format == after.observability.log.format);
+    keys
+}
