@@ -52,7 +52,13 @@ fn plan_view(plan: &Plan) -> Value {
 
 fn change(change: &Change) -> Value {
     let key = |key: &KeyChange| {
-        json!({ "key": key.at.to_string(), "name": key.name, "old": key.old, "new": key.new, "text": key.text() })
+        json!({
+            "key": key.at.to_string(),
+            "name": key.name,
+            "old": key.old,
+            "new": key.new,
+            "text": key.text(),
+        })
     };
     json!({
         "kind": change.kind.word(),

@@ -15,6 +15,7 @@ pub mod front;
 pub mod handover;
 pub mod inherited;
 pub mod listeners;
+pub mod plan;
 pub mod reload;
 pub mod running;
 pub mod service;

@@ -5,13 +5,15 @@ use std::sync::Arc;
 
 use super::farewell::Gone;
 use super::inherited::Inherited;
-use super::{located, service};
 use super::running::{Running, most_connections, open_access_log};
 use super::watch::Changed;
+use super::{doors, listeners, located, service};
 use crate::clock;
-use crate::config::{self, File, Loaded, Problems, render};
+use crate::config::{self, Loaded, Problems, render};
 use crate::control::command::{LastReload, Reloaded};
-use crate::snapshot::{self, build::Surroundings};
+use crate::control::plan::needs_restart;
+use crate::snapshot;
+use crate::snapshot::build::{Built, Surroundings};
 
 impl Running {
     /// Reads the file that the program was started with, and takes it if there is no problem in it.
@@ -77,22 +79,7 @@ impl Running {
             state_directory: Some(&self.directories.state),
             before: Some(&before),
         };
-        let built =
-            snapshot::build(&loaded.file, &surroundings).map_err(|problems| located(&loaded, &problems))?;
-        let sockets = self.listeners.prepare(&built.snapshot, &self.engines, &mut Inherited::default());
-        let sockets = sockets.map_err(|errors| {
-            let problem = |(name, error): (Arc<str>, super::listeners::ListenError)| {
-                loaded.source.problem_at(&format!("listeners.{name}.address"), error.to_string())
-            };
-            Problems(errors.into_iter().map(problem).collect())
-        })?;
-        let doors = self.doors.prepare(&loaded.file, &self.directories, &mut Inherited::default());
-        let doors = doors.map_err(|error| at(&loaded, error.at, &error.source.to_string()))?;
-        let mut warnings: Vec<String> = loaded.warnings.0.iter().map(render::line).collect();
-        let late = built.warnings.iter();
-        warnings.extend(
-            late.map(|warning| render::line(&loaded.source.warning_at(&warning.at, &warning.message))),
-        );
+        let Prepared { built, sockets, doors, warnings } = self.prepare(&loaded, &surroundings)?;
         let needs_restart = needs_restart(&self.loaded.file, &loaded.file);
 
         // From here on nothing fails.
@@ -119,23 +106,41 @@ impl Running {
         self.loaded = loaded;
         Ok(Reloaded { hash, warnings, needs_restart })
     }
+
+    /// Builds the plan of a file and opens what it needs, beside all that is in force; all that can fail does here.
+    pub(super) fn prepare(
+        &self,
+        loaded: &Loaded,
+        surroundings: &Surroundings<'_>,
+    ) -> Result<Prepared, Problems> {
+        let built =
+            snapshot::build(&loaded.file, surroundings).map_err(|problems| located(loaded, &problems))?;
+        let sockets = self.listeners.prepare(&built.snapshot, &self.engines, &mut Inherited::default());
+        let sockets = sockets.map_err(|errors| {
+            let problem = |(name, error): (Arc<str>, super::listeners::ListenError)| {
+                loaded.source.problem_at(&format!("listeners.{name}.address"), error.to_string())
+            };
+            Problems(errors.into_iter().map(problem).collect())
+        })?;
+        let doors = self.doors.prepare(&loaded.file, &self.directories, &mut Inherited::default());
+        let doors = doors.map_err(|error| at(loaded, error.at, &error.source.to_string()))?;
+        let mut warnings: Vec<String> = loaded.warnings.0.iter().map(render::line).collect();
+        let late = built.warnings.iter();
+        warnings.extend(
+            late.map(|warning| render::line(&loaded.source.warning_at(&warning.at, &warning.message))),
+        );
+        Ok(Prepared { built, sockets, doors, warnings })
+    }
 }
 
-fn at(loaded: &Loaded, key: &str, message: &str) -> Problems {
+/// A plan that can be taken: dropped, it leaves nothing behind.
+pub(super) struct Prepared {
+    pub built: Built,
+    pub sockets: listeners::Prepared,
+    pub doors: doors::Prepared,
+    pub warnings: Vec<String>,
+}
+
+pub(super) fn at(loaded: &Loaded, key: &str, message: &str) -> Problems {
     Problems(vec![loaded.source.problem_at(key, message)])
-}
-
-/// Keys that are read at the start only.
-pub fn needs_restart(before: &File, after: &File) -> Vec<&'static str> {
-    let mut keys = Vec::new();
-    let mut compare = |key, is_same: bool| {
-        if !is_same {
-            keys.push(key);
-        }
-    };
-    compare("runtime.threads", before.runtime.threads == after.runtime.threads);
-    compare("runtime.state_directory", before.runtime.state_directory == after.runtime.state_directory);
-    compare("runtime.run_directory", before.runtime.run_directory == after.runtime.run_directory);
-    compare("observability.log.format", before.observability.log.format == after.observability.log.format);
-    keys
 }

@@ -66,6 +66,13 @@ impl Files {
         self.others = others.map(|path| keep(&self.others, path)).collect();
     }
 
+    /// Files named by the config that are others than were taken, as they stand at this moment.
+    pub fn renewed(&self) -> BTreeSet<PathBuf> {
+        let others = self.others.iter();
+        let renewed = others.filter(|(path, look)| mark(path).is_some_and(|now| Some(now) != look.taken));
+        renewed.map(|(path, _)| path.clone()).collect()
+    }
+
     /// Waits for a change that has come to rest. Nothing is lost by dropping the future.
     pub async fn changed(&mut self) -> Changed {
         loop {

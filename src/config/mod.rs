@@ -10,6 +10,7 @@ mod deserialize;
 pub mod file;
 mod include;
 mod interpolate;
+mod key_path;
 mod merge;
 mod parse;
 mod problem;
@@ -17,14 +18,17 @@ mod read;
 pub mod reference;
 pub mod render;
 mod schema;
+mod shown;
 mod source;
 mod tree;
 
 use std::path::{Path, PathBuf};
 
 pub use file::File;
+pub use key_path::KeyPath;
 pub use problem::{Problem, Problems, Severity, Spot};
 pub use schema::schema;
+pub use shown::HIDDEN;
 pub use source::Source;
 
 use crate::net::Address;

@@ -141,6 +141,12 @@ impl Source {
         }
     }
 
+    /// The deepest node on a path that is written, and the rest of the path.
+    pub(super) fn nearest<'p>(&self, key_path: &'p str) -> (NodeId, &'p str) {
+        let found = self.find(key_path);
+        (found.node, found.rest)
+    }
+
     fn find<'p>(&self, key_path: &'p str) -> Found<'p> {
         let mut found = Found { key: None, node: self.root, rest: key_path };
         while !found.rest.is_empty() {

@@ -5,6 +5,7 @@
 pub mod command;
 pub mod directories;
 pub mod first_round;
+pub mod plan;
 pub mod prober;
 pub mod readiness;
 pub mod resolver;

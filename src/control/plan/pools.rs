@@ -1,0 +1,219 @@
+//! Pools, each with its servers by address and the workers of its app.
+
+use std::collections::BTreeMap;
+
+use super::keys::KeyChange;
+use super::parts::{Pair, pairs};
+use super::{Change, Kind, Section, Sides, words};
+use crate::config::KeyPath;
+use crate::pool::Spec;
+use crate::units::Duration;
+use crate::worker::spec::Instances;
+use crate::worker::{self, Turnover};
+use crate::{net, server};
+
+/// Keys of a pool that are compared on their own.
+const APART: [&str; 2] = ["servers", "app"];
+
+/// A server and its place in the list.
+type Placed<'a> = (usize, &'a server::Spec);
+
+impl Sides<'_> {
+    pub(super) fn pools(&self) -> Vec<Change> {
+        let pairs = pairs(&self.before.file.pools, &self.after.file.pools);
+        pairs.flat_map(|pair| self.pool(&pair)).collect()
+    }
+
+    fn pool(&self, pair: &Pair<'_, Spec>) -> Vec<Change> {
+        if pair.before == pair.after && self.renewed.is_empty() {
+            return Vec::new();
+        }
+        let mut changes: Vec<Change> = self.settings(pair).into_iter().collect();
+        changes.extend(self.servers(pair));
+        changes.extend(self.workers(pair));
+        changes
+    }
+
+    fn settings(&self, &Pair { name, before, after }: &Pair<'_, Spec>) -> Option<Change> {
+        let at = KeyPath::of(&["pools", name]);
+        let new = |kind| Change::new(kind, Section::Pools, format!("pool {name}"), at.clone());
+        let old_part = before.map(|spec| self.part_before(at.clone(), spec).without(&APART));
+        let new_part = after.map(|spec| self.part_after(at.clone(), spec).without(&APART));
+        match (&old_part, &new_part) {
+            (None, Some(part)) => Some(new(Kind::Added).keys(part.as_new())),
+            (Some(part), None) => {
+                let tunnels = self.figures.tunnels(name);
+                let effect = || format!("{} to it", words::counted(tunnels, "open WebSocket"));
+                Some(new(Kind::Removed).keys(part.as_old()).effect((tunnels > 0).then(effect)))
+            }
+            (Some(old_part), Some(new_part)) => {
+                let keys = self.between(old_part, new_part);
+                if keys.is_empty() {
+                    return None;
+                }
+                let change = new(Kind::Changed).keys(keys);
+                Some(match (before, after) {
+                    (Some(before), Some(after)) => self.effects(change, name, before, after),
+                    _ => change,
+                })
+            }
+            (None, None) => None,
+        }
+    }
+
+    fn effects(&self, change: Change, name: &str, before: &Spec, after: &Spec) -> Change {
+        let is_anew = !before.has_same_servers(after) && before.app.is_some() == after.app.is_some();
+        let anew = || {
+            let in_flight = self.figures.in_flight(name, None);
+            let goes = words::in_flight_goes(in_flight, self.drain_timeout()).replace("on it", "on them");
+            format!("all servers are made anew, with no health and no load known of them; {goes}")
+        };
+        let forgets = || "sessions that are bound to a server are bound anew".to_owned();
+        let is_sticky = |key: &KeyChange| key.name.starts_with("sticky");
+        let loses_sessions = before.sticky.is_some() && change.keys.iter().any(is_sticky);
+        change.effect(is_anew.then(anew)).effect(loses_sessions.then(forgets))
+    }
+
+    /// In the order of the new list, then those that go.
+    fn servers(&self, &Pair { name, before, after }: &Pair<'_, Spec>) -> Vec<Change> {
+        let (was, is) = (by_address(before), by_address(after));
+        let changes = pairs(&was, &is).filter_map(|Pair { name: address, before, after }| {
+            let change = self.server(name, address, before, after)?;
+            let (place, _) = after.or(before)?;
+            Some(((after.is_none(), *place), change))
+        });
+        let mut changes: Vec<_> = changes.collect();
+        changes.sort_by_key(|(order, _)| *order);
+        changes.into_iter().map(|(_, change)| change).collect()
+    }
+
+    fn server(
+        &self,
+        pool: &str,
+        address: &str,
+        before: Option<&Placed<'_>>,
+        after: Option<&Placed<'_>>,
+    ) -> Option<Change> {
+        let list = KeyPath::of(&["pools", pool, "servers"]);
+        let what = self.address_of(pool, address, before, after);
+        let new = |kind, place| {
+            Change::new(kind, Section::Servers, format!("server {what} of {pool}"), list.place(place))
+        };
+        let old =
+            before.map(|(place, spec)| self.part_before(list.place(*place), spec).without(&["address"]));
+        let is = after.map(|(place, spec)| self.part_after(list.place(*place), spec).without(&["address"]));
+        let going = |address: &net::Address| {
+            let in_flight = self.figures.in_flight(pool, Some(address));
+            words::in_flight_goes(in_flight, self.drain_timeout())
+        };
+        Some(match (before, after) {
+            (None, Some((place, _))) => new(Kind::Added, *place).keys(is?.as_new()),
+            (Some((place, spec)), None) => {
+                new(Kind::Removed, *place).keys(old?.as_old()).effect(going(&spec.address))
+            }
+            (Some((_, was)), Some((place, spec))) => {
+                let keys = self.between(&old?, &is?);
+                if keys.is_empty() {
+                    return None;
+                }
+                let anew = || format!("it counts as a new server; {}", going(&was.address));
+                new(Kind::Changed, *place).keys(keys).effect((was.backup != spec.backup).then(anew))
+            }
+            (None, None) => return None,
+        })
+    }
+
+    /// The address as it may be shown.
+    fn address_of(
+        &self,
+        pool: &str,
+        address: &str,
+        before: Option<&Placed<'_>>,
+        after: Option<&Placed<'_>>,
+    ) -> String {
+        let list = KeyPath::of(&["pools", pool, "servers"]);
+        let at = |place: &usize| list.place(*place).key("address");
+        match (before, after) {
+            (_, Some((place, _))) => self.after.meant(&at(place), &address.into()),
+            (Some((place, _)), None) => self.before.meant(&at(place), &address.into()),
+            (None, None) => address.to_owned(),
+        }
+    }
+
+    fn workers(&self, &Pair { name, before, after }: &Pair<'_, Spec>) -> Option<Change> {
+        let at = KeyPath::of(&["pools", name, "app"]);
+        let (before, after) =
+            (before.and_then(|pool| pool.app.as_ref()), after.and_then(|pool| pool.app.as_ref()));
+        let new = |kind| Change::new(kind, Section::Workers, format!("workers of {name}"), at.clone());
+        match (before, after) {
+            (None, Some(spec)) => {
+                let keys = self.part_after(at.clone(), spec).as_new();
+                let starting = words::counted(self.count(spec.instances).into(), "worker");
+                Some(new(Kind::Added).keys(keys).effect(format!("{starting} will be started")))
+            }
+            (Some(spec), None) => {
+                let keys = self.part_before(at.clone(), spec).as_old();
+                let effect = ending(self.running(name, spec), spec.stop.timeout);
+                Some(new(Kind::Removed).keys(keys).effect(effect))
+            }
+            (Some(old), Some(spec)) => {
+                let keys =
+                    self.between(&self.part_before(at.clone(), old), &self.part_after(at.clone(), spec));
+                if keys.is_empty() {
+                    return None;
+                }
+                let running = self.running(name, old);
+                let turnover = Turnover::of(old, spec, running, |instances| self.count(instances));
+                let change = new(Kind::Changed).keys(keys).effect(turning(turnover, running, spec));
+                Some(Change { turnover: Some(turnover), ..change })
+            }
+            (None, None) => None,
+        }
+    }
+
+    fn running(&self, pool: &str, spec: &worker::Spec) -> u16 {
+        let known = self.figures.pools.get(pool).and_then(|pool| pool.instances);
+        known.unwrap_or_else(|| self.count(spec.instances))
+    }
+
+    fn count(&self, instances: Instances) -> u16 {
+        match instances {
+            Instances::Auto => self.figures.auto_instances,
+            Instances::Count(count) => count,
+        }
+    }
+}
+
+/// The servers of a pool; of an address written twice the first counts.
+fn by_address(pool: Option<&Spec>) -> BTreeMap<String, Placed<'_>> {
+    let mut servers = BTreeMap::new();
+    for placed in pool.into_iter().flat_map(|pool| pool.servers.iter().enumerate()) {
+        servers.entry(placed.1.address.to_string()).or_insert(placed);
+    }
+    servers
+}
+
+fn ending(running: u16, timeout: Duration) -> String {
+    let who = words::counted(running.into(), "worker");
+    format!("{who} will end; requests in flight have {timeout}, then it has {timeout} to exit")
+}
+
+fn turning(turnover: Turnover, running: u16, spec: &worker::Spec) -> String {
+    let from = words::counted(running.into(), "worker");
+    let surge = spec.rollout.surge;
+    match turnover {
+        Turnover::Stay => format!("{from} go on: none is started anew"),
+        Turnover::Scale(count) if count > running => {
+            format!("{} more", words::counted((count - running).into(), "worker"))
+        }
+        Turnover::Scale(count) => format!("{} fewer", words::counted((running - count).into(), "worker")),
+        Turnover::RollOver(count) if count == running => {
+            format!("{from} will roll over, {surge} at a time: an old one goes once a new one is ready")
+        }
+        Turnover::RollOver(count) => {
+            format!(
+                "{from} will roll over to {count}, {surge} at a time: an old one goes once a new one is ready"
+            )
+        }
+    }
+}
