@@ -25,7 +25,11 @@ impl Turnover {
             logs: before.logs.clone(),
             ..after.clone()
         } == *before;
-        let wanted = if before.instances == after.instances { running } else { count(after.instances) };
+        let wanted = match after.instances {
+            same if same == before.instances => running,
+            Instances::Scaled(spec) => running.clamp(spec.min, spec.max.max(spec.min)),
+            other => count(other),
+        };
         match is_started_alike {
             false => Self::RollOver(wanted),
             true if wanted != running => Self::Scale(wanted),
@@ -47,6 +51,7 @@ mod tests {
         let count = |instances: Instances| match instances {
             Instances::Auto => 8,
             Instances::Count(count) => count,
+            Instances::Scaled(spec) => spec.min,
         };
         for (rest, expected) in [
             ("", Turnover::Stay),

@@ -180,6 +180,7 @@ impl Sides<'_> {
         match instances {
             Instances::Auto => self.figures.auto_instances,
             Instances::Count(count) => count,
+            Instances::Scaled(spec) => spec.min,
         }
     }
 }
