@@ -16,6 +16,7 @@ pub mod server_set;
 pub mod spec;
 pub mod sticky;
 
+pub use choice::Span;
 pub use lease::Lease;
 pub use pool::{Ask, Pool, Refusal};
 pub use server_set::ServerSet;
