@@ -79,6 +79,8 @@ pub struct State {
     weight: AtomicU32,
     /// No new work; sessions bound to it stay.
     pub draining: AtomicBool,
+    /// Its time is nearly over, as a rollout goes: a session that begins now had better begin elsewhere.
+    pub outgoing: AtomicBool,
     /// Milliseconds on the process clock (`process_ms`) until which outlier detection keeps it out; 0 when it does
     /// not. Whoever brings it back writes the 0, so not 0 means out.
     pub ejected_until_ms: AtomicU64,

@@ -1,4 +1,4 @@
-//! Who may get work: health, ejection, draining, the limit in flight, and what this request has tried.
+//! Who may get work: health, ejection, draining, a rollout, the limit in flight, and what this request has tried.
 //!
 //! One `Choice` is one question to an algorithm of `balance`; it answers by reading a server's atomics and writes only
 //! to claim a place. Which of those who may is picked is the algorithm's matter.
@@ -23,6 +23,14 @@ pub enum Standing {
     Any,
 }
 
+/// For how long the client stays with the server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Span {
+    Exchange,
+    /// A WebSocket, or a session of many requests that begins now: it would be cut off with its server.
+    Session,
+}
+
 /// What a server counts as that no check has reached yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unknown {
@@ -37,6 +45,7 @@ pub enum Unknown {
 pub struct Choice<'a> {
     pub servers: &'a [Arc<Server>],
     pub standing: Standing,
+    pub span: Span,
     pub unknown: Unknown,
     /// Ids of servers that this exchange has failed on.
     pub tried: &'a [u64],
@@ -58,6 +67,7 @@ impl Choice<'_> {
         let Some(server) = self.servers.get(index) else { return false };
         is_up(&server.state, self.unknown)
             && !server.state.draining.load(Relaxed)
+            && (self.span == Span::Exchange || !server.state.outgoing.load(Relaxed))
             && (self.standing == Standing::Any || !is_ejected(&server.state))
             && !self.tried.contains(&server.id)
     }
@@ -190,6 +200,7 @@ pub mod tests {
         Choice {
             servers,
             standing: Standing::Trusted,
+            span: Span::Exchange,
             unknown: Unknown::Up,
             tried: &[],
             hash: None,

@@ -19,6 +19,7 @@ pub mod server_set;
 pub mod spec;
 pub mod sticky;
 
+pub use choice::Span;
 pub use lease::Lease;
 pub use orders::OrderError;
 pub use overrides::Keep;

@@ -13,7 +13,7 @@ use arc_swap::{ArcSwap, Guard};
 use parking_lot::Mutex;
 
 use super::budget::RetryBudget;
-use super::choice::{Choice, Standing, UNLIMITED, Unknown};
+use super::choice::{Choice, Span, Standing, UNLIMITED, Unknown};
 use super::lease::Lease;
 use super::overrides::Overrides;
 use super::queue::Queue;
@@ -32,6 +32,7 @@ pub struct Ask<'a> {
     pub hash: Option<u64>,
     /// Id of the server that its session is bound to, of `Pool::bound_server`.
     pub bound: Option<u64>,
+    pub span: Span,
     /// Ids of servers that this exchange has failed on.
     pub tried: &'a [u64],
     /// A fresh random number.
@@ -43,7 +44,7 @@ pub struct Ask<'a> {
 impl Ask<'_> {
     /// For any server, by a request that has not tried or waited before.
     pub fn new(now: Instant, random: u64) -> Self {
-        Self { now, hash: None, bound: None, tried: &[], random, queue_left: None }
+        Self { now, hash: None, bound: None, span: Span::Exchange, tried: &[], random, queue_left: None }
     }
 }
 
@@ -302,6 +303,7 @@ impl Pool {
         Choice {
             servers: &[],
             standing: Standing::Trusted,
+            span: ask.span,
             unknown: if self.spec.health_check.is_some() { Unknown::Down } else { Unknown::Up },
             tried: ask.tried,
             hash: ask.hash,

@@ -312,7 +312,7 @@ impl Line {
 impl Waiter {
     fn ask(&self, now: std::time::Instant) -> Ask<'_> {
         let Self { hash, bound, random, .. } = *self;
-        Ask { now, hash, bound, tried: &self.tried, random, queue_left: None }
+        Ask { hash, bound, tried: &self.tried, ..Ask::new(now, random) }
     }
 
     /// The one server that it waits for; `None` when it would take any that it has not tried.

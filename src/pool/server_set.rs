@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::balance::Balance;
-use super::choice::{Chance, Choice, Standing, Unknown, claim, is_ejected, is_up};
+use super::choice::{Chance, Choice, Span, Standing, Unknown, claim, is_ejected, is_up};
 use super::spec::Policy;
 use super::sticky::{Sticky, Token};
 use crate::server::Server;
@@ -85,7 +85,8 @@ impl ServerSet {
     /// is the caller's to free.
     ///
     /// A tier counts as up while one of its servers is usable for this request, full or not; one that the request has
-    /// failed on is as good as down to it, so a last try may go to a backup.
+    /// failed on is as good as down to it, so a last try may go to a backup. A session begins on a server that stays,
+    /// where one has room.
     pub fn claim(&self, bound: Option<u64>, choice: &Choice<'_>, seed: u64) -> Result<&Arc<Server>, Blocked> {
         if let Some(server) = bound.and_then(|id| self.find(id))
             && is_usable_by_bound(server, choice.tried)
@@ -94,9 +95,15 @@ impl ServerSet {
             return if claimed { Ok(server) } else { Err(Blocked::Full) };
         }
         let mut chance = Chance::seeded(seed);
+        if choice.span == Span::Session {
+            let staying = Choice { servers: &self.primary.servers, ..*choice };
+            if let Some(server) = self.primary.claim(&staying, &mut chance) {
+                return Ok(server);
+            }
+        }
         for standing in [Standing::Trusted, Standing::Any] {
             for tier in [&self.primary, &self.backup] {
-                let choice = Choice { servers: &tier.servers, standing, ..*choice };
+                let choice = Choice { servers: &tier.servers, standing, span: Span::Exchange, ..*choice };
                 if let Some(server) = tier.claim(&choice, &mut chance) {
                     return Ok(server);
                 }
@@ -223,6 +230,22 @@ mod tests {
         eject(home);
         assert_eq!(claimed(&set, Some(home.id), &limited), Ok("10.0.0.1:80".into()));
         assert_eq!(claimed(&set, Some(u64::MAX), &limited), Err(Blocked::Full), "gone");
+    }
+
+    #[test]
+    fn a_session_begins_on_a_server_that_stays_where_one_has_room() {
+        let set = set();
+        let outgoing = |place: usize| set.servers[place].state.outgoing.store(true, Relaxed);
+        let session = Choice { span: Span::Session, max_in_flight: 2, ..choice(&[]) };
+        outgoing(0);
+        assert_eq!(claimed(&set, None, &session), Ok("10.0.0.2:80".into()));
+        assert_eq!(claimed(&set, None, &choice(&[])), Ok("10.0.0.1:80".into()), "a request alone may go there");
+        assert_eq!(claimed(&set, None, &session), Ok("10.0.0.2:80".into()), "however busy the other is");
+        assert_eq!(claimed(&set, None, &session), Ok("10.0.0.1:80".into()), "rather than wait");
+        set.servers.iter().for_each(|server| server.state.in_flight.store(0, Relaxed));
+        assert_eq!(claimed(&set, Some(set.servers[0].id), &session), Ok("10.0.0.1:80".into()), "it has begun");
+        outgoing(1);
+        assert_eq!(claimed(&set, None, &session), Ok("10.0.0.2:80".into()), "rather than a backup");
     }
 
     #[test]

@@ -26,7 +26,7 @@ use crate::observe::Fault;
 use crate::observe::metrics::RetryReason;
 use crate::pool::spec::{BalanceSpec, Policy};
 use crate::pool::sticky::socket_io::{LONGEST_HANDSHAKE, Learned, learn_from_body};
-use crate::pool::{self, Lease, Link, Refusal, key};
+use crate::pool::{self, Lease, Link, Refusal, Span, key};
 use crate::snapshot::{PoolPlan, Target};
 use crate::upstream::idle;
 use crate::wire::body::Framing;
@@ -293,6 +293,7 @@ async fn acquire(
         now: Instant::now(),
         hash: request.hash,
         bound: request.bound,
+        span: if request.learns || request.upgrade.is_some() { Span::Session } else { Span::Exchange },
         tried: &request.tried,
         random: engine.random(),
         // Time in the queue is counted once for all attempts.

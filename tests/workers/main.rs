@@ -9,10 +9,12 @@ mod site;
 
 mod crashes;
 mod ending;
+mod frameworks;
 mod output;
 mod programs;
 mod rollout;
 mod scaling;
 mod shared;
+mod socket_io;
 mod start;
 mod tasks;

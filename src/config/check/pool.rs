@@ -87,10 +87,7 @@ fn app(checker: &mut Checker<'_>, pool: &str, spec: &Spec, app: &worker::Spec) {
         let help = "write one of the two; a second pool can have the other";
         checker.problem(&format!("{pool}.app"), "a pool has `servers` or an `app`, not both", help);
     }
-    if spec.tls.is_some() {
-        let help = "take `tls` out: Lintel talks to its workers over sockets of its own";
-        checker.problem(&format!("{pool}.tls"), "workers of an `app` do not speak TLS to Lintel", help);
-    }
+    tls_of_workers(checker, pool, spec);
     for found in app.contradictions() {
         checker.problem(&format!("{pool}.app.{}", found.key), found.message, found.help);
     }
@@ -105,6 +102,14 @@ fn app(checker: &mut Checker<'_>, pool: &str, spec: &Spec, app: &worker::Spec) {
             "a task listens to nobody and cannot be asked",
             help,
         );
+    }
+}
+
+/// Workers are at sockets of Lintel's own, which have no name that a certificate could be for.
+fn tls_of_workers(checker: &mut Checker<'_>, pool: &str, spec: &Spec) {
+    if spec.tls.as_ref().is_some_and(|tls| tls.server_name.is_none() && !tls.insecure_skip_verify) {
+        let help = "write `server_name`, which is in their certificate, or `insecure_skip_verify: true`";
+        checker.problem(&format!("{pool}.tls"), "workers have no name to verify a certificate for", help);
     }
 }
 
@@ -129,10 +134,7 @@ fn workers_of(checker: &mut Checker<'_>, pool: &str, spec: &Spec, other: &str) {
         }
         Some(Some(_)) => {}
     }
-    if spec.tls.is_some() {
-        let help = "take `tls` out: Lintel talks to its workers over sockets of its own";
-        checker.problem(&format!("{pool}.tls"), "workers of an `app` do not speak TLS to Lintel", help);
-    }
+    tls_of_workers(checker, pool, spec);
     for (limited, spec) in [(pool.to_owned(), Some(spec)), (format!("pools.{other}"), owner)] {
         if spec.is_some_and(|spec| spec.max_in_flight.is_some()) {
             let help =
