@@ -48,6 +48,8 @@ pub enum Kind {
     Unprocessed,
     /// The connection ended before an answer.
     Reset,
+    /// The process that was to answer has ended; it may not have begun.
+    Ended,
     /// Too late or nonsense: another try would not help, or might do harm.
     Final,
     /// The client's fault.
@@ -256,7 +258,7 @@ impl Awaiting<'_> {
 
 /// The connection may be one that no process will ever accept.
 fn worker_ended() -> Failed {
-    Failed::new(Failure::new(Fault::ServerReset, "the worker's process ended"), Kind::Reset)
+    Failed::new(Failure::new(Fault::ServerReset, "the worker's process ended"), Kind::Ended)
 }
 
 /// A 101 counts only when both sides agree (RFC 9110 section 7.8).

@@ -163,6 +163,13 @@ impl<'s> Request<'s> {
                     && self.is_repeatable(upload, client)
                     && plan.pool.try_spend_retry(Instant::now())
             }
+            // No server is overloaded that is not there, so the budget is not asked; but a request that ends processes is not
+            // to end all of them.
+            Kind::Ended => {
+                plan.retry_reset
+                    && self.is_repeatable(upload, client)
+                    && (attempts == 1 || plan.pool.try_spend_retry(Instant::now()))
+            }
             Kind::Unprocessed => {
                 plan.retry_reset && upload.is_replayable() && client.bytes().1 == self.written_before
             }
