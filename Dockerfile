@@ -61,9 +61,10 @@ FROM ${BASE_IMAGE} AS run
 COPY --from=binary /usr/local/bin/lintel /usr/local/bin/lintel
 # The roots by which servers with TLS are verified; Debian's slim image has none.
 COPY --from=root /root-of-lintel/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
-# Sticky cookies are signed by a key that is kept here: put a volume on it.
+# Sticky cookies are signed by a key that is kept in the first: give the volume a name, lest a new container make a new key.
 COPY --from=root --chown=10001:10001 /root-of-lintel/empty /var/lib/lintel
 COPY --from=root --chown=10001:10001 /root-of-lintel/empty /run/lintel
+VOLUME /var/lib/lintel
 COPY conf/minimal.yaml /etc/lintel/lintel.yaml
 # Not root, and a number, so that Kubernetes can see it without asking the image for a name.
 USER 10001:10001
