@@ -1,21 +1,27 @@
 # What there is to do here. `make` alone lists it.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test bench build check fmt docs certs
+.PHONY: help run load test compose-test bench build check fmt docs certs
 
 help: ## list these targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: ## build, then run the demo: Lintel and the three Node workers that it runs, until Ctrl-C
 # On a terminal, Ctrl-C would end make as well, and make would report that; so the script gets the terminal to itself
 # (-m), and should its shell be ended from outside, the kernel tells it.
 	@if [ -t 0 ]; then exec bash -mc 'setpriv --pdeathsig TERM scripts/run; exit $$?'; else exec scripts/run; fi
 
+load: ## mixed traffic at the demo for 5 minutes, with a live line; LOAD="--rate 500 --seconds 60" says otherwise
+	@exec scripts/load $(LOAD)
+
 test: ## install what the tests need and run everything
 	@scripts/test
 
 bench: ## measure Lintel side by side with nginx, HAProxy, Envoy, Caddy and Traefik (BENCH=--quick for minutes)
 	@scripts/bench $(BENCH)
+
+compose-test: ## docker-compose.yml and deploy/, with an engine of its own where none runs (root; some ten minutes)
+	@scripts/compose-test everything
 
 build: ## build the release binary, target/release/lintel
 	@scripts/setup build
