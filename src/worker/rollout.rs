@@ -164,6 +164,11 @@ impl Rollout {
         (rollout, actions)
     }
 
+    /// Whether a worker is to be there in the end, as things stand.
+    pub fn keeps(&self, id: Id) -> bool {
+        self.wanted.contains(&id)
+    }
+
     /// Takes one event; after `Done` nothing comes any more.
     pub fn step(&mut self, event: Event) -> Vec<Action> {
         let (Event::Ready(id) | Event::Down(id, _) | Event::Gone(id)) = event;

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -144,6 +145,7 @@ impl App {
             }
             self.look();
             self.take_orders();
+            self.mark_outgoing();
         }
     }
 
@@ -382,6 +384,16 @@ impl App {
         self.running =
             Some(Running { rollout, wanted: count, replaced, since: Instant::now(), failed_run: 0, waiter });
         self.carry_out(actions);
+    }
+
+    /// Sessions that begin during a rollout begin on workers that stay, so that each is moved once.
+    fn mark_outgoing(&self) {
+        for (id, worker) in &self.crew.workers {
+            if let Some(server) = &worker.server {
+                let stays = self.running.as_ref().is_none_or(|running| running.rollout.keeps(*id));
+                server.state.outgoing.store(!stays, Ordering::Relaxed);
+            }
+        }
     }
 
     fn tell(&mut self, event: rollout::Event) {

@@ -49,6 +49,17 @@ fn workers_are_replaced_one_by_one() {
 }
 
 #[test]
+fn it_is_known_who_stays_and_a_failure_turns_that_round() {
+    let (mut rollout, _) = Rollout::begin(&all_ready(2, 1), Rollout::wanted(2, 2), 1);
+    let kept = |rollout: &Rollout| [id(1, 1), id(0, 2)].map(|id| rollout.keeps(id));
+    assert_eq!(kept(&rollout), [false, true]);
+    rollout.step(Event::Ready(id(0, 2)));
+    rollout.step(Event::Gone(id(0, 1)));
+    rollout.step(Event::Down(id(1, 2), CRASH));
+    assert_eq!(kept(&rollout), [true, false]);
+}
+
+#[test]
 fn surge_lets_more_of_them_start_at_a_time() {
     let (_, actions) = Rollout::begin(&all_ready(4, 1), Rollout::wanted(4, 2), 3);
     assert_eq!(actions, [start(0, 2), start(1, 2), start(2, 2)]);
