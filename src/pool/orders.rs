@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
-use super::overrides::Keep;
+use super::overrides::{Keep, Overrides};
 use super::pool::{Pool, now};
 use crate::net::Address;
 use crate::server::{self, Server};
@@ -34,6 +34,11 @@ pub enum OrderError {
 }
 
 impl Pool {
+    /// What was ordered so far.
+    pub fn orders(&self) -> Overrides {
+        self.overrides.lock().clone()
+    }
+
     /// Gives a server no new work; sessions bound to it stay, and its WebSockets are told to come back elsewhere, spread
     /// over `goodbyes`.
     pub fn drain_server(

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::config::load_text;
+use crate::server;
 
 const BASE: &str = r#"
 listeners:
@@ -33,15 +34,19 @@ fn load(text: &str) -> Loaded {
 }
 
 fn figures() -> Figures {
-    let server = |address: &str, in_flight| ServerFigures { address: address.parse().unwrap(), in_flight };
+    let server = |address: &str, in_flight| ServerFigures {
+        address: address.parse().unwrap(),
+        identity: address.to_owned(),
+        in_flight,
+    };
     let servers = vec![
         server("10.0.0.1:3000", 3),
         server("10.0.0.2:3000", 0),
         server("app.test:3000", 1),
         server("app.test:3000", 1),
     ];
-    let api = PoolFigures { servers, tunnels: 2, instances: None };
-    let node = PoolFigures { servers: Vec::new(), tunnels: 0, instances: Some(3) };
+    let api = PoolFigures { servers, tunnels: 2, ..PoolFigures::default() };
+    let node = PoolFigures { instances: Some(3), ..PoolFigures::default() };
     Figures {
         connections: [("http".to_owned(), 12), ("https".to_owned(), 0)].into(),
         pools: [("api".to_owned(), api), ("node".to_owned(), node)].into(),
@@ -214,6 +219,45 @@ fn servers_are_compared_by_address() {
         ]
     );
     assert_eq!(plan.changes[0].at.to_string(), "pools.api.servers[0]");
+}
+
+#[test]
+fn orders_that_are_not_kept_are_forgotten() {
+    use crate::pool::Keep::{OverReloads, UntilReload};
+    let mut figures = figures();
+    let api = figures.pools.get_mut("api").unwrap();
+    api.servers[2].identity = "app.test:3000/10.0.1.1".to_owned();
+    let spec = |address: &str| server::Spec { address: address.parse().unwrap(), weight: 3, backup: false };
+    api.orders.add(spec("10.0.0.7:80"), UntilReload);
+    api.orders.add(spec("10.0.0.8:80"), OverReloads);
+    api.orders.remove("10.0.0.1:3000", UntilReload);
+    api.orders.weigh("10.0.0.2:3000", 7, UntilReload);
+    api.orders.drain("10.0.0.2:3000", UntilReload);
+    api.orders.weigh("app.test:3000/10.0.1.1", 5, UntilReload);
+    let forgotten = Plan::between(&load(BASE), &load(BASE), &figures, &BTreeSet::new());
+    assert_eq!(
+        lines(&forgotten),
+        [
+            "added server 10.0.0.1:3000 of api",
+            "  = it was taken out by order",
+            "changed server 10.0.0.2:3000 of api",
+            "  weight: 7 (by order) -> 2",
+            "  = it was drained by order and gets work again",
+            "removed server 10.0.0.7:80 of api",
+            "  = it was added by order",
+            "  = nothing is in flight on it",
+            "changed server app.test:3000/10.0.1.1 of api",
+            "  weight: 5 (by order) -> 1",
+        ]
+    );
+
+    let api = figures.pools.get_mut("api").unwrap();
+    api.orders = crate::pool::Overrides::default();
+    api.orders.weigh("10.0.0.2:3000", 7, OverReloads);
+    api.orders.drain("10.0.0.1:3000", OverReloads);
+    let after = load(&BASE.replace("weight: 2", "weight: 3"));
+    let kept = Plan::between(&load(BASE), &after, &figures, &BTreeSet::new());
+    assert_eq!(lines(&kept), Vec::<String>::new(), "what was ordered goes on to count");
 }
 
 #[test]
