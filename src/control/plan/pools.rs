@@ -57,7 +57,9 @@ impl Sides<'_> {
     }
 
     fn effects(&self, change: Change, name: &str, before: &Spec, after: &Spec) -> Change {
-        let is_anew = !before.has_same_servers(after) && before.app.is_some() == after.app.is_some();
+        // Workers are the same ones, however they are reached.
+        let has_list = |spec: &Spec| spec.app.is_none() && spec.workers_of.is_none();
+        let is_anew = has_list(before) && has_list(after) && !before.has_same_servers(after);
         let anew = || {
             let in_flight = self.figures.in_flight(name, None);
             let goes = words::in_flight_goes(in_flight, self.drain_timeout()).replace("on it", "on them");

@@ -1,11 +1,12 @@
 //! The servers of a pool by their addresses: those of its list, with what was ordered since, as far as a reload keeps it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use super::keys::KeyChange;
 use super::parts::{Pair, pairs};
 use super::{Change, Kind, Section, Sides, words};
 use crate::config::{KeyPath, Loaded};
+use crate::net::Address;
 use crate::pool::{Overrides, Spec};
 use crate::server;
 
@@ -96,14 +97,17 @@ impl Sides<'_> {
 
     /// The address as it may be shown.
     fn address(&self, pool: &str, pair: &Pair<'_, Placed>) -> String {
-        let meant = |loaded: &Loaded, placed: &Placed| match placed.place {
-            Some(_) => loaded.meant(&at(pool, placed).key("address"), &pair.name.into()),
-            None => pair.name.to_owned(),
-        };
         match (pair.before, pair.after) {
-            (_, Some(is)) => meant(self.after, is),
-            (Some(was), None) => meant(self.before, was),
+            (_, Some(is)) => self.shown(self.after, pool, is, pair.name),
+            (Some(was), None) => self.shown(self.before, pool, was, pair.name),
             (None, None) => String::new(),
+        }
+    }
+
+    fn shown(&self, loaded: &Loaded, pool: &str, placed: &Placed, address: &str) -> String {
+        match placed.place {
+            Some(_) => loaded.meant(&at(pool, placed).key("address"), &address.into()),
+            None => address.to_owned(),
         }
     }
 
@@ -135,7 +139,13 @@ impl Sides<'_> {
                 continue;
             }
             let effect = is_drained.then(|| "it was drained by order and gets work again".to_owned());
-            let what = format!("server {identity} of {pool}");
+            // An address may not be for everybody's eyes; what follows it is that of a host name.
+            let shown = placed.map(|placed| self.shown(self.after, pool, placed, &address));
+            let name = match (shown, identity.strip_prefix(&*address)) {
+                (Some(shown), Some(rest)) => shown + rest,
+                _ => identity.to_owned(),
+            };
+            let what = format!("server {name} of {pool}");
             match changes.iter_mut().find(|change| change.what == what) {
                 Some(change) => change.effects.extend(effect),
                 None => changes.push(
@@ -150,9 +160,14 @@ impl Sides<'_> {
 fn by_address(pool: Option<&Spec>, orders: &Overrides) -> Servers {
     let mut servers = Servers::new();
     let Some(pool) = pool else { return servers };
+    let mut places: HashMap<&Address, (usize, &server::Spec)> = HashMap::new();
+    for (place, spec) in pool.servers.iter().enumerate() {
+        places.entry(&spec.address).or_insert((place, spec));
+    }
     for spec in orders.apply(&pool.servers) {
         let address = spec.address.to_string();
-        let place = pool.servers.iter().position(|written| *written == spec);
+        let written = places.get(&spec.address).filter(|(_, written)| **written == spec);
+        let place = written.map(|(place, _)| *place);
         let weight = orders.weight(&address);
         servers.entry(address).or_insert(Placed { place, spec, weight });
     }

@@ -133,7 +133,8 @@ fn redirects_follow_the_listener_that_they_lead_to() {
     let before = BASE.replace("127.0.0.1:8080\"", "127.0.0.1:8080\", redirect_to: https");
     let after = before.replace("8443", "9443");
     let text = lines(&between(&before, &after)).join("\n");
-    assert!(text.contains("  = redirects of http lead there"), "{text}");
+    let line = "  = redirects of http lead there; 12 connections open: they keep the settings from before";
+    assert!(text.contains(line), "{text}");
 }
 
 #[test]
@@ -341,6 +342,9 @@ fn values_of_the_environment_and_secrets_are_never_shown() {
         ("x-by: lintel", "x-by: \"${TOKEN}\", authorization: literal-secret"),
         ("10.0.0.1:3000", "${OTHER}.test:3000"),
         ("path: /chat/*", "path: \"/${TOKEN}/*\""),
+        ("host: a.test", "host: [\"${TOKEN}.test\"]"),
+        ("name: all", "name: \"${OTHER}\""),
+        ("127.0.0.1:8080", "unix:${TOKEN}.sock"),
     ]);
     let text = format!("{plan:?}{}", lines(&plan).join("\n"));
     assert!(!text.contains("hunter2") && !text.contains("literal-secret"), "{text}");
@@ -353,6 +357,35 @@ fn values_of_the_environment_and_secrets_are_never_shown() {
         "  [0].headers.response.set.authorization: (not set) -> (hidden)",
         "added server ${OTHER}.test:3000 of api",
         "  match.path: /chat/* -> /${TOKEN}/*",
+        "added route ${TOKEN}.test/api/*",
+        "added route ${OTHER}",
+        "  = listens on unix:${TOKEN}.sock, and no more on 127.0.0.1:8080",
+        "  = counts for new requests of ${TOKEN}.test/api/*",
+    ] {
+        assert!(text.contains(&line.to_owned()), "no `{line}` in\n{}", text.join("\n"));
+    }
+}
+
+#[test]
+fn orders_and_lists_show_no_values_of_the_environment() {
+    let expression = |path: &str| format!("  - {{ match: {{ path: {{ regex: \"{path}\" }} }}, to: api }}\n");
+    let (a, b) = (expression("/${TOKEN}"), expression("/b"));
+    let with = |routes: &str| BASE.replace("10.0.0.1:3000", "${TOKEN}:3000") + routes;
+    let mut figures = figures();
+    let api = figures.pools.get_mut("api").unwrap();
+    for (server, address) in api.servers.iter_mut().zip(["hunter2:3000", "10.0.0.2:3000"]) {
+        server.address = address.parse().unwrap();
+        server.identity = format!("{address}/10.1.1.1");
+        api.orders.drain(&server.identity, crate::pool::Keep::UntilReload);
+    }
+    let (before, after) = (load(&with(&(a.clone() + &b))), load(&with(&(b + &a))));
+    let plan = Plan::between(&before, &after, &figures, &BTreeSet::new());
+    let text = lines(&plan);
+    assert!(!text.join("\n").contains("hunter2"), "{text:?}");
+    for line in [
+        "changed server ${TOKEN}:3000/10.1.1.1 of api",
+        "changed server 10.0.0.2:3000/10.1.1.1 of api",
+        "  : [~/${TOKEN}, ~/b] -> [~/b, ~/${TOKEN}]",
     ] {
         assert!(text.contains(&line.to_owned()), "no `{line}` in\n{}", text.join("\n"));
     }
