@@ -14,6 +14,7 @@ pub mod farewell;
 pub mod front;
 pub mod handover;
 pub mod inherited;
+pub mod init;
 pub mod listeners;
 pub mod plan;
 pub mod reload;
@@ -21,12 +22,14 @@ pub mod running;
 pub mod service;
 pub mod signals;
 pub mod upgrade;
+pub mod warm;
 pub mod watch;
 
 use std::path::Path;
 
 use anyhow::Context as _;
 
+use crate::admin::Locks;
 use crate::config::{Loaded, Problems};
 use crate::observe::log;
 use crate::observe::metrics::Metrics;
@@ -60,13 +63,13 @@ pub fn run(path: &Path, loaded: Loaded, start: Start) -> anyhow::Result<()> {
         match Running::start(path, loaded, log, heir.as_mut()).await {
             Ok(running) => {
                 if let Some(heir) = heir {
-                    heir.serve().await.context("the Lintel before is gone")?;
+                    heir.serve(&running.live).await;
                 }
                 running.serve().await
             }
             Err(error) => {
                 if let Some(heir) = heir {
-                    heir.fail(format!("{error:#}")).await;
+                    heir.fail(&error).await;
                 }
                 Err(error)
             }
@@ -80,7 +83,11 @@ pub fn run(path: &Path, loaded: Loaded, start: Start) -> anyhow::Result<()> {
 pub fn check(loaded: &Loaded) -> Problems {
     let metrics = Metrics::new(env!("CARGO_PKG_VERSION"));
     let surroundings = Surroundings { metrics, access_log: None, state_directory: None, before: None };
+    let locks = Locks::read(&loaded.file.admin).err().unwrap_or_default();
+    let locks: Vec<_> =
+        locks.iter().map(|error| loaded.source.problem_at(&error.at, &error.message)).collect();
     match snapshot::build(&loaded.file, &surroundings) {
+        Ok(_) if !locks.is_empty() => Problems(locks),
         Ok(built) => Problems(
             built
                 .warnings
@@ -88,7 +95,7 @@ pub fn check(loaded: &Loaded) -> Problems {
                 .map(|warning| loaded.source.warning_at(&warning.at, &warning.message))
                 .collect(),
         ),
-        Err(problems) => located(loaded, &problems),
+        Err(problems) => Problems(located(loaded, &problems).0.into_iter().chain(locks).collect()),
     }
 }
 

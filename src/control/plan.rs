@@ -9,6 +9,7 @@ mod keys;
 mod parts;
 mod pools;
 mod routes;
+mod servers;
 mod words;
 
 use std::collections::BTreeSet;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 
 use crate::net::Address;
+use crate::pool::Overrides;
 use crate::snapshot::Snapshot;
 
 /// What is going on.
@@ -22,6 +23,8 @@ pub struct PoolFigures {
     pub servers: Vec<ServerFigures>,
     /// WebSockets and other tunnels.
     pub tunnels: u64,
+    /// What was ordered for its servers since the last reload.
+    pub orders: Overrides,
     /// How many workers its app is to have now; an order may have changed it.
     pub instances: Option<u16>,
 }
@@ -30,6 +33,8 @@ pub struct PoolFigures {
 pub struct ServerFigures {
     /// As written.
     pub address: Address,
+    /// Of a host name that stands for several, that and the address.
+    pub identity: String,
     /// Exchanges and tunnels.
     pub in_flight: u64,
 }
@@ -45,11 +50,13 @@ impl Figures {
             let set = plan.pool.servers();
             let servers = set.servers().iter().map(|server| ServerFigures {
                 address: server.spec.address.clone(),
+                identity: server.identity.to_string(),
                 in_flight: server.state.in_flight.load(Ordering::Relaxed).into(),
             });
             let figures = PoolFigures {
                 servers: servers.collect(),
                 tunnels: u64::try_from(plan.pool.metrics.tunnels_open.value()).unwrap_or_default(),
+                orders: plan.pool.orders(),
                 instances: instances(name),
             };
             (name.clone(), figures)
@@ -66,6 +73,11 @@ impl Figures {
         let servers = self.pools.get(pool).into_iter().flat_map(|pool| &pool.servers);
         let fits = |server: &&ServerFigures| address.is_none_or(|address| server.address == *address);
         servers.filter(fits).map(|server| server.in_flight).sum()
+    }
+
+    /// What was ordered for a pool.
+    pub(super) fn orders(&self, pool: &str) -> Overrides {
+        self.pools.get(pool).map(|pool| pool.orders.clone()).unwrap_or_default()
     }
 
     pub(super) fn tunnels(&self, pool: &str) -> u64 {

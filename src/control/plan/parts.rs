@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::keys::{self, KeyChange, Part};
 use super::{Change, Kind, Section, Sides, words};
-use crate::config::{File, KeyPath};
+use crate::config::{File, KeyPath, Loaded};
 use crate::listener;
 
 /// The same name in two maps.
@@ -86,24 +86,34 @@ impl<'a> Sides<'a> {
         let (name, before, after) = (pair.name, pair.before, pair.after);
         let change = self.named(Section::Listeners, "listener", pair)?;
         let open = self.figures.connections(name);
+        let at = KeyPath::of(&["listeners", name, "address"]);
+        let place =
+            |loaded: &Loaded, spec: &listener::Spec| loaded.meant(&at, &spec.address.to_string().into());
         let change = match (before, after) {
-            (None, Some(new)) => change.effect(format!("listens on {}", new.address)),
+            (None, Some(new)) => change.effect(format!("listens on {}", place(self.after, new))),
             (Some(_), None) => change.effect(words::connections_go(open, self.drain_timeout())),
             (Some(old), Some(new)) if old == new => {
                 change.effect("new handshakes get what the files hold now; connections go on".to_owned())
             }
             (Some(old), Some(new)) => {
-                let moves = || format!("listens on {}, and no more on {}", new.address, old.address);
+                let (was, is) = (place(self.before, old), place(self.after, new));
                 let is_elsewhere = old.address != new.address;
-                let change = change.effect(is_elsewhere.then(moves)).effect(words::connections_stay(open));
+                let moves = is_elsewhere.then(|| format!("listens on {is}, and no more on {was}"));
+                let change = change.effect(moves).effect(words::connections_stay(open));
                 let leads_elsewhere = is_elsewhere || old.tls.is_some() != new.tls.is_some();
-                redirecting(&self.after.file, name)
-                    .filter(|_| leads_elsewhere)
-                    .fold(change, |change, other| change.effect(format!("redirects of {other} lead there")))
+                let others = redirecting(&self.after.file, name).filter(|_| leads_elsewhere);
+                others.fold(change, |change, other| change.effect(self.redirects(other)))
             }
             (None, None) => return None,
         };
         Some(change)
+    }
+
+    /// A listener leads to another one that moves, which makes it another one too.
+    fn redirects(&self, name: &str) -> String {
+        let open = words::connections_stay(self.figures.connections(name));
+        let open = open.map(|words| format!("; {words}")).unwrap_or_default();
+        format!("redirects of {name} lead there{open}")
     }
 
     pub(super) fn policies(&self) -> Vec<Change> {
@@ -112,9 +122,10 @@ impl<'a> Sides<'a> {
         let changes = pairs.filter_map(|pair| {
             let name = pair.name;
             let change = self.named(Section::Policies, "policy", pair)?;
-            let file = if change.kind == Kind::Removed { before } else { after };
-            let uses = |spec: &&crate::route::Spec| spec.policies.iter().any(|policy| policy == name);
-            let routes: Vec<String> = file.routes.iter().filter(uses).map(words::route).collect();
+            let uses =
+                |(_, spec): &(usize, &crate::route::Spec)| spec.policies.iter().any(|policy| policy == name);
+            let routes = after.routes.iter().enumerate().filter(uses);
+            let routes: Vec<String> = routes.map(|(place, _)| words::route(self.after, place)).collect();
             let effect = match routes.as_slice() {
                 [] => "no route has it".to_owned(),
                 routes => format!("counts for new requests of {}", routes.join(", ")),

@@ -1,6 +1,4 @@
-//! Pools, each with its servers by address and the workers of its app.
-
-use std::collections::BTreeMap;
+//! Pools and the workers of their apps.
 
 use super::keys::KeyChange;
 use super::parts::{Pair, pairs};
@@ -10,13 +8,9 @@ use crate::pool::Spec;
 use crate::units::Duration;
 use crate::worker::spec::Instances;
 use crate::worker::{self, Turnover};
-use crate::{net, server};
 
 /// Keys of a pool that are compared on their own.
 const APART: [&str; 2] = ["servers", "app"];
-
-/// A server and its place in the list.
-type Placed<'a> = (usize, &'a server::Spec);
 
 impl Sides<'_> {
     pub(super) fn pools(&self) -> Vec<Change> {
@@ -25,7 +19,8 @@ impl Sides<'_> {
     }
 
     fn pool(&self, pair: &Pair<'_, Spec>) -> Vec<Change> {
-        if pair.before == pair.after && self.renewed.is_empty() {
+        let orders = self.figures.orders(pair.name);
+        if pair.before == pair.after && self.renewed.is_empty() && orders == orders.kept() {
             return Vec::new();
         }
         let mut changes: Vec<Change> = self.settings(pair).into_iter().collect();
@@ -62,7 +57,9 @@ impl Sides<'_> {
     }
 
     fn effects(&self, change: Change, name: &str, before: &Spec, after: &Spec) -> Change {
-        let is_anew = !before.has_same_servers(after) && before.app.is_some() == after.app.is_some();
+        // Workers are the same ones, however they are reached.
+        let has_list = |spec: &Spec| spec.app.is_none() && spec.workers_of.is_none();
+        let is_anew = has_list(before) && has_list(after) && !before.has_same_servers(after);
         let anew = || {
             let in_flight = self.figures.in_flight(name, None);
             let goes = words::in_flight_goes(in_flight, self.drain_timeout()).replace("on it", "on them");
@@ -72,72 +69,6 @@ impl Sides<'_> {
         let is_sticky = |key: &KeyChange| key.name.starts_with("sticky");
         let loses_sessions = before.sticky.is_some() && change.keys.iter().any(is_sticky);
         change.effect(is_anew.then(anew)).effect(loses_sessions.then(forgets))
-    }
-
-    /// In the order of the new list, then those that go.
-    fn servers(&self, &Pair { name, before, after }: &Pair<'_, Spec>) -> Vec<Change> {
-        let (was, is) = (by_address(before), by_address(after));
-        let changes = pairs(&was, &is).filter_map(|Pair { name: address, before, after }| {
-            let change = self.server(name, address, before, after)?;
-            let (place, _) = after.or(before)?;
-            Some(((after.is_none(), *place), change))
-        });
-        let mut changes: Vec<_> = changes.collect();
-        changes.sort_by_key(|(order, _)| *order);
-        changes.into_iter().map(|(_, change)| change).collect()
-    }
-
-    fn server(
-        &self,
-        pool: &str,
-        address: &str,
-        before: Option<&Placed<'_>>,
-        after: Option<&Placed<'_>>,
-    ) -> Option<Change> {
-        let list = KeyPath::of(&["pools", pool, "servers"]);
-        let what = self.address_of(pool, address, before, after);
-        let new = |kind, place| {
-            Change::new(kind, Section::Servers, format!("server {what} of {pool}"), list.place(place))
-        };
-        let old =
-            before.map(|(place, spec)| self.part_before(list.place(*place), spec).without(&["address"]));
-        let is = after.map(|(place, spec)| self.part_after(list.place(*place), spec).without(&["address"]));
-        let going = |address: &net::Address| {
-            let in_flight = self.figures.in_flight(pool, Some(address));
-            words::in_flight_goes(in_flight, self.drain_timeout())
-        };
-        Some(match (before, after) {
-            (None, Some((place, _))) => new(Kind::Added, *place).keys(is?.as_new()),
-            (Some((place, spec)), None) => {
-                new(Kind::Removed, *place).keys(old?.as_old()).effect(going(&spec.address))
-            }
-            (Some((_, was)), Some((place, spec))) => {
-                let keys = self.between(&old?, &is?);
-                if keys.is_empty() {
-                    return None;
-                }
-                let anew = || format!("it counts as a new server; {}", going(&was.address));
-                new(Kind::Changed, *place).keys(keys).effect((was.backup != spec.backup).then(anew))
-            }
-            (None, None) => return None,
-        })
-    }
-
-    /// The address as it may be shown.
-    fn address_of(
-        &self,
-        pool: &str,
-        address: &str,
-        before: Option<&Placed<'_>>,
-        after: Option<&Placed<'_>>,
-    ) -> String {
-        let list = KeyPath::of(&["pools", pool, "servers"]);
-        let at = |place: &usize| list.place(*place).key("address");
-        match (before, after) {
-            (_, Some((place, _))) => self.after.meant(&at(place), &address.into()),
-            (Some((place, _)), None) => self.before.meant(&at(place), &address.into()),
-            (None, None) => address.to_owned(),
-        }
     }
 
     fn workers(&self, &Pair { name, before, after }: &Pair<'_, Spec>) -> Option<Change> {
@@ -183,15 +114,6 @@ impl Sides<'_> {
             Instances::Scaled(spec) => spec.min,
         }
     }
-}
-
-/// The servers of a pool; of an address written twice the first counts.
-fn by_address(pool: Option<&Spec>) -> BTreeMap<String, Placed<'_>> {
-    let mut servers = BTreeMap::new();
-    for placed in pool.into_iter().flat_map(|pool| pool.servers.iter().enumerate()) {
-        servers.entry(placed.1.address.to_string()).or_insert(placed);
-    }
-    servers
 }
 
 fn ending(running: u16, timeout: Duration) -> String {

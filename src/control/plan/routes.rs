@@ -19,16 +19,17 @@ impl Sides<'_> {
             pairs(&was, &is).filter_map(|pair| self.route(&pair)).collect();
         changes.sort_by_key(|(place, _)| *place);
         let mut changes: Vec<Change> = changes.into_iter().map(|(_, change)| change).collect();
-        changes.extend(order(&was, &is));
+        changes.extend(self.order(&was, &is));
         changes.extend(names(&was, &is));
         changes
     }
 
     fn route(&self, &Pair { before, after, .. }: &Pair<'_, Placed<'_>>) -> Option<(usize, Change)> {
         let at = |place: usize| KeyPath::of(&["routes"]).place(place);
-        let (place, spec) = after.or(before)?;
-        let new =
-            |kind| Change::new(kind, Section::Routes, format!("route {}", words::route(spec)), at(*place));
+        let (loaded, (place, _)) =
+            after.map(|is| (self.after, is)).or(before.map(|was| (self.before, was)))?;
+        let name = words::route(loaded, *place);
+        let new = |kind| Change::new(kind, Section::Routes, format!("route {name}"), at(*place));
         let old_part = before.map(|(place, spec)| self.part_before(at(*place), spec).without(&["name"]));
         let new_part = after.map(|(place, spec)| self.part_after(at(*place), spec).without(&["name"]));
         let change = match (old_part, new_part) {
@@ -51,6 +52,31 @@ impl Sides<'_> {
         };
         Some((*place, change))
     }
+
+    /// The order of expressions decides where two of them fit.
+    fn order(&self, was: &BTreeMap<String, Placed<'_>>, is: &BTreeMap<String, Placed<'_>>) -> Option<Change> {
+        let is_expression = |spec: &Spec| matches!(spec.matches.path, Some(PathSpec::Regex(_)));
+        let is_in = |side: &BTreeMap<String, Placed<'_>>, identity: &str| {
+            side.get(identity).is_some_and(|(_, spec)| is_expression(spec))
+        };
+        let in_order = |side: &BTreeMap<String, Placed<'_>>| {
+            let both = side.iter().filter(|(identity, _)| is_in(was, identity) && is_in(is, identity));
+            let mut routes: Vec<(usize, String)> =
+                both.map(|(identity, (place, _))| (*place, identity.clone())).collect();
+            routes.sort();
+            routes
+        };
+        let (old, new) = (in_order(was), in_order(is));
+        let is_same = old.iter().map(|(_, identity)| identity).eq(new.iter().map(|(_, identity)| identity));
+        (!is_same).then(|| {
+            let names = |loaded, routes: &[(usize, String)]| -> Vec<String> {
+                routes.iter().map(|(place, _)| words::route(loaded, *place)).collect()
+            };
+            let (old, new) = (names(self.before, &old), names(self.after, &new));
+            let effect = "of expressions that fit the first one counts".to_owned();
+            whole_list("order of routes with an expression", &old, &new).effect(effect)
+        })
+    }
 }
 
 /// A name, or what is matched as JSON, which no name is: that begins with a brace.
@@ -60,25 +86,6 @@ fn by_identity(file: &File) -> BTreeMap<String, Placed<'_>> {
         spec.name.clone().unwrap_or_else(matches)
     };
     file.routes.iter().enumerate().map(|(place, spec)| (identity(spec), (place, spec))).collect()
-}
-
-/// The order of expressions decides where two of them fit.
-fn order(was: &BTreeMap<String, Placed<'_>>, is: &BTreeMap<String, Placed<'_>>) -> Option<Change> {
-    let is_expression = |spec: &Spec| matches!(spec.matches.path, Some(PathSpec::Regex(_)));
-    let in_order = |side: &BTreeMap<String, Placed<'_>>| {
-        let both = side.iter().filter(|(identity, _)| {
-            [was, is].iter().all(|side| side.get(*identity).is_some_and(|(_, spec)| is_expression(spec)))
-        });
-        let mut routes: Vec<(usize, String)> =
-            both.map(|(_, (place, spec))| (*place, words::route(spec))).collect();
-        routes.sort();
-        routes.into_iter().map(|(_, name)| name).collect::<Vec<_>>()
-    };
-    let (old, new) = (in_order(was), in_order(is));
-    (old != new).then(|| {
-        let effect = "of expressions that fit the first one counts".to_owned();
-        whole_list("order of routes with an expression", &old, &new).effect(effect)
-    })
 }
 
 /// A route without a name is called by its place in logs and metrics.

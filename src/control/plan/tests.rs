@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::config::load_text;
+use crate::server;
 
 const BASE: &str = r#"
 listeners:
@@ -33,15 +34,19 @@ fn load(text: &str) -> Loaded {
 }
 
 fn figures() -> Figures {
-    let server = |address: &str, in_flight| ServerFigures { address: address.parse().unwrap(), in_flight };
+    let server = |address: &str, in_flight| ServerFigures {
+        address: address.parse().unwrap(),
+        identity: address.to_owned(),
+        in_flight,
+    };
     let servers = vec![
         server("10.0.0.1:3000", 3),
         server("10.0.0.2:3000", 0),
         server("app.test:3000", 1),
         server("app.test:3000", 1),
     ];
-    let api = PoolFigures { servers, tunnels: 2, instances: None };
-    let node = PoolFigures { servers: Vec::new(), tunnels: 0, instances: Some(3) };
+    let api = PoolFigures { servers, tunnels: 2, ..PoolFigures::default() };
+    let node = PoolFigures { instances: Some(3), ..PoolFigures::default() };
     Figures {
         connections: [("http".to_owned(), 12), ("https".to_owned(), 0)].into(),
         pools: [("api".to_owned(), api), ("node".to_owned(), node)].into(),
@@ -128,7 +133,8 @@ fn redirects_follow_the_listener_that_they_lead_to() {
     let before = BASE.replace("127.0.0.1:8080\"", "127.0.0.1:8080\", redirect_to: https");
     let after = before.replace("8443", "9443");
     let text = lines(&between(&before, &after)).join("\n");
-    assert!(text.contains("  = redirects of http lead there"), "{text}");
+    let line = "  = redirects of http lead there; 12 connections open: they keep the settings from before";
+    assert!(text.contains(line), "{text}");
 }
 
 #[test]
@@ -217,6 +223,45 @@ fn servers_are_compared_by_address() {
 }
 
 #[test]
+fn orders_that_are_not_kept_are_forgotten() {
+    use crate::pool::Keep::{OverReloads, UntilReload};
+    let mut figures = figures();
+    let api = figures.pools.get_mut("api").unwrap();
+    api.servers[2].identity = "app.test:3000/10.0.1.1".to_owned();
+    let spec = |address: &str| server::Spec { address: address.parse().unwrap(), weight: 3, backup: false };
+    api.orders.add(spec("10.0.0.7:80"), UntilReload);
+    api.orders.add(spec("10.0.0.8:80"), OverReloads);
+    api.orders.remove("10.0.0.1:3000", UntilReload, &[spec("10.0.0.1:3000")]);
+    api.orders.weigh("10.0.0.2:3000", 7, UntilReload);
+    api.orders.drain("10.0.0.2:3000", UntilReload);
+    api.orders.weigh("app.test:3000/10.0.1.1", 5, UntilReload);
+    let forgotten = Plan::between(&load(BASE), &load(BASE), &figures, &BTreeSet::new());
+    assert_eq!(
+        lines(&forgotten),
+        [
+            "added server 10.0.0.1:3000 of api",
+            "  = it was taken out by order",
+            "changed server 10.0.0.2:3000 of api",
+            "  weight: 7 (by order) -> 2",
+            "  = it was drained by order and gets work again",
+            "removed server 10.0.0.7:80 of api",
+            "  = it was added by order",
+            "  = nothing is in flight on it",
+            "changed server app.test:3000/10.0.1.1 of api",
+            "  weight: 5 (by order) -> 1",
+        ]
+    );
+
+    let api = figures.pools.get_mut("api").unwrap();
+    api.orders = crate::pool::Overrides::default();
+    api.orders.weigh("10.0.0.2:3000", 7, OverReloads);
+    api.orders.drain("10.0.0.1:3000", OverReloads);
+    let after = load(&BASE.replace("weight: 2", "weight: 3"));
+    let kept = Plan::between(&load(BASE), &after, &figures, &BTreeSet::new());
+    assert_eq!(lines(&kept), Vec::<String>::new(), "what was ordered goes on to count");
+}
+
+#[test]
 fn settings_of_a_pool_are_told_as_they_are_written() {
     let plan = plan(&[
         (
@@ -297,6 +342,9 @@ fn values_of_the_environment_and_secrets_are_never_shown() {
         ("x-by: lintel", "x-by: \"${TOKEN}\", authorization: literal-secret"),
         ("10.0.0.1:3000", "${OTHER}.test:3000"),
         ("path: /chat/*", "path: \"/${TOKEN}/*\""),
+        ("host: a.test", "host: [\"${TOKEN}.test\"]"),
+        ("name: all", "name: \"${OTHER}\""),
+        ("127.0.0.1:8080", "unix:${TOKEN}.sock"),
     ]);
     let text = format!("{plan:?}{}", lines(&plan).join("\n"));
     assert!(!text.contains("hunter2") && !text.contains("literal-secret"), "{text}");
@@ -309,6 +357,35 @@ fn values_of_the_environment_and_secrets_are_never_shown() {
         "  [0].headers.response.set.authorization: (not set) -> (hidden)",
         "added server ${OTHER}.test:3000 of api",
         "  match.path: /chat/* -> /${TOKEN}/*",
+        "added route ${TOKEN}.test/api/*",
+        "added route ${OTHER}",
+        "  = listens on unix:${TOKEN}.sock, and no more on 127.0.0.1:8080",
+        "  = counts for new requests of ${TOKEN}.test/api/*",
+    ] {
+        assert!(text.contains(&line.to_owned()), "no `{line}` in\n{}", text.join("\n"));
+    }
+}
+
+#[test]
+fn orders_and_lists_show_no_values_of_the_environment() {
+    let expression = |path: &str| format!("  - {{ match: {{ path: {{ regex: \"{path}\" }} }}, to: api }}\n");
+    let (a, b) = (expression("/${TOKEN}"), expression("/b"));
+    let with = |routes: &str| BASE.replace("10.0.0.1:3000", "${TOKEN}:3000") + routes;
+    let mut figures = figures();
+    let api = figures.pools.get_mut("api").unwrap();
+    for (server, address) in api.servers.iter_mut().zip(["hunter2:3000", "10.0.0.2:3000"]) {
+        server.address = address.parse().unwrap();
+        server.identity = format!("{address}/10.1.1.1");
+        api.orders.drain(&server.identity, crate::pool::Keep::UntilReload);
+    }
+    let (before, after) = (load(&with(&(a.clone() + &b))), load(&with(&(b + &a))));
+    let plan = Plan::between(&before, &after, &figures, &BTreeSet::new());
+    let text = lines(&plan);
+    assert!(!text.join("\n").contains("hunter2"), "{text:?}");
+    for line in [
+        "changed server ${TOKEN}:3000/10.1.1.1 of api",
+        "changed server 10.0.0.2:3000/10.1.1.1 of api",
+        "  : [~/${TOKEN}, ~/b] -> [~/b, ~/${TOKEN}]",
     ] {
         assert!(text.contains(&line.to_owned()), "no `{line}` in\n{}", text.join("\n"));
     }

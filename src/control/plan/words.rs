@@ -1,6 +1,6 @@
 //! What a change means to those who are connected, in words that stay true to what a reload does.
 
-use crate::route;
+use crate::config::{KeyPath, Loaded};
 use crate::route::spec::{MatchSpec, PathSpec, RegexSpec};
 use crate::units::Duration;
 
@@ -39,27 +39,39 @@ pub(super) fn in_flight_goes(in_flight: u64, drain_timeout: Duration) -> String 
 }
 
 /// A route as people call it: by its name, else by what it matches.
-pub(super) fn route(spec: &route::Spec) -> String {
-    spec.name.clone().unwrap_or_else(|| matches(&spec.matches))
+pub(super) fn route(loaded: &Loaded, place: usize) -> String {
+    let Some(spec) = loaded.file.routes.get(place) else { return String::new() };
+    let at = KeyPath::of(&["routes"]).place(place);
+    match &spec.name {
+        Some(name) => loaded.meant(&at.key("name"), &name.as_str().into()),
+        None => matches(loaded, &at.key("match"), &spec.matches),
+    }
 }
 
-fn matches(spec: &MatchSpec) -> String {
+fn matches(loaded: &Loaded, at: &KeyPath, spec: &MatchSpec) -> String {
+    let text = |at: KeyPath, text: &str| loaded.meant(&at, &text.into());
+    let list = |key: &str, items: &[String]| {
+        let items = items.iter().enumerate().map(|(place, item)| text(at.key(key).place(place), item));
+        items.collect::<Vec<_>>().join(",")
+    };
     let path = match &spec.path {
         None => String::new(),
-        Some(PathSpec::Text(path)) => path.clone(),
-        Some(PathSpec::Regex(RegexSpec { regex })) => format!("~{regex}"),
+        Some(PathSpec::Text(path)) => text(at.key("path"), path),
+        Some(PathSpec::Regex(RegexSpec { regex })) => {
+            format!("~{}", text(at.key("path").key("regex"), regex))
+        }
     };
-    let place = spec.host.join(",") + &path;
     let fields = |name: &str, keys: Vec<&String>| match keys.is_empty() {
         true => String::new(),
         false => format!("{name} {}", keys.into_iter().cloned().collect::<Vec<_>>().join(",")),
     };
+    let listener = spec.listener.as_ref().map(|name| format!("on {}", text(at.key("listener"), name)));
     let parts = [
-        spec.method.join(","),
-        place,
+        list("method", &spec.method),
+        list("host", &spec.host) + &path,
         fields("headers", spec.headers.keys().collect()),
         fields("query", spec.query.keys().collect()),
-        spec.listener.as_ref().map(|listener| format!("on {listener}")).unwrap_or_default(),
+        listener.unwrap_or_default(),
     ];
     let parts: Vec<String> = parts.into_iter().filter(|part| !part.is_empty()).collect();
     if parts.is_empty() { "for everything".to_owned() } else { parts.join(" ") }

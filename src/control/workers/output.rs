@@ -9,14 +9,15 @@ mod kept;
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
 use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::net::unix::pipe;
-use tokio::sync::broadcast;
+use tokio::sync::{broadcast, watch};
+use tokio::task::JoinSet;
 
 pub use allowance::Limits;
 
@@ -38,7 +39,7 @@ const LAST_READ: Duration = Duration::from_millis(500);
 const LAST_WRITE: Duration = Duration::from_secs(2);
 
 /// Where a line comes from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Source {
     Stdout,
     Stderr,
@@ -68,6 +69,21 @@ pub struct Line {
     pub text: String,
 }
 
+/// The beginning of a line that was not at its end when its pipe was left to another reader.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rest {
+    pub run: u64,
+    pub source: Source,
+    pub text: Vec<u8>,
+}
+
+impl Rest {
+    /// Nothing was read yet.
+    pub fn none(run: u64, source: Source) -> Self {
+        Self { run, source, text: Vec::new() }
+    }
+}
+
 /// The lines of all workers of an app.
 #[derive(Debug)]
 pub struct Output {
@@ -77,8 +93,16 @@ pub struct Output {
     files: ArcSwapOption<Files>,
     kept: Mutex<Kept>,
     followers: broadcast::Sender<Arc<Line>>,
-    /// Pipes that are open.
-    reading: AtomicUsize,
+    /// One for each pipe that is read.
+    readers: Mutex<JoinSet<Option<Rest>>>,
+    /// Stops when another process is to read on.
+    reading: watch::Sender<Reading>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reading {
+    Goes,
+    Stops,
 }
 
 /// One pipe.
@@ -102,24 +126,34 @@ impl Output {
     pub fn new(pool: Arc<str>, files: Option<Files>) -> Arc<Self> {
         let (followers, _) = broadcast::channel(FOLLOWED);
         let files = ArcSwapOption::new(files.map(Arc::new));
-        Arc::new(Self { pool, files, kept: Mutex::default(), followers, reading: AtomicUsize::new(0) })
+        let readers = Mutex::new(JoinSet::new());
+        let reading = watch::Sender::new(Reading::Goes);
+        Arc::new(Self { pool, files, kept: Mutex::default(), followers, readers, reading })
     }
 
-    /// Reads a pipe of a worker's process to its end.
-    pub fn read(self: &Arc<Self>, worker: u32, run: u64, source: Source, end: OwnedFd) {
+    /// Reads a pipe of a worker's process to its end. `begun` is what another reader had of its first line.
+    pub fn read(self: &Arc<Self>, worker: u32, begun: Rest, end: OwnedFd) {
         let output = Arc::clone(self);
-        match pipe::Receiver::from_owned_fd(end) {
-            Ok(pipe) => {
-                self.reading.fetch_add(1, Ordering::Relaxed);
-                tokio::spawn(async move {
-                    output.pump(worker, run, source, pipe).await;
-                    output.reading.fetch_sub(1, Ordering::Relaxed);
-                });
-            }
+        let pipe = match pipe::Receiver::from_owned_fd(end) {
+            Ok(pipe) => pipe,
             Err(error) => {
-                tracing::error!(pool = &*self.pool, worker, %error, "cannot read a worker's output")
+                tracing::error!(pool = &*self.pool, worker, %error, "cannot read a worker's output");
+                return;
             }
-        }
+        };
+        let mut readers = self.readers.lock();
+        while readers.try_join_next().is_some() {}
+        readers.spawn(async move { output.pump(worker, begun, pipe).await });
+    }
+
+    /// Reads no more, and has everything in its place that was read: another process reads on. Gives what is only the
+    /// beginning of a line.
+    pub async fn leave(&self) -> Vec<Rest> {
+        self.reading.send_replace(Reading::Stops);
+        let readers = std::mem::take(&mut *self.readers.lock());
+        let rests = readers.join_all().await.into_iter().flatten().collect();
+        self.flush().await;
+        rests
     }
 
     /// The last lines of a worker, the oldest first.
@@ -140,36 +174,50 @@ impl Output {
     /// Waits until the last words of workers that have ended are read and written, but not for long: what a worker left
     /// behind may hold its pipes open.
     pub async fn finish(&self) {
-        let read = async {
-            while self.reading.load(Ordering::Relaxed) > 0 {
-                tokio::time::sleep(Duration::from_millis(10)).await;
-            }
-        };
+        let mut readers = std::mem::take(&mut *self.readers.lock());
+        let read = async { while readers.join_next().await.is_some() {} };
         let _ = tokio::time::timeout(LAST_READ, read).await;
+        self.flush().await;
+    }
+
+    async fn flush(&self) {
         if let Some(files) = self.files.load_full() {
             let _ = tokio::time::timeout(LAST_WRITE, files.flushed()).await;
         }
     }
 
-    async fn pump(&self, worker: u32, run: u64, source: Source, mut pipe: impl AsyncRead + Unpin) {
+    /// Gives the last line where it was left to another reader before its end.
+    async fn pump(&self, worker: u32, begun: Rest, mut pipe: impl AsyncRead + Unpin) -> Option<Rest> {
+        let Rest { run, source, text } = begun;
+        let mut reading = self.reading.subscribe();
         let limits = self.files.load().as_ref().map(|files| files.limits()).unwrap_or_default();
         let allowance = Allowance::new(limits, Instant::now());
         let mut stream = Stream { worker, run, source, allowance, untold: 0, told: None };
-        let (mut buffer, mut cutter) = (vec![0; 16 * 1024], Cutter::default());
+        let (mut buffer, mut cutter) = (vec![0; 16 * 1024], Cutter::of(text));
         // Bytes since reading paused.
         let mut flood = 0;
         loop {
-            let read = match stream.allowance.closed_until() {
-                None => pipe.read(&mut buffer).await,
-                Some(until) => match tokio::time::timeout_at(until.into(), pipe.read(&mut buffer)).await {
-                    Ok(read) => read,
-                    // It has stopped, or is read again from here on.
-                    Err(_) => {
-                        stream.allowance.reopen();
-                        self.tell_lost(&mut stream);
-                        continue;
-                    }
-                },
+            let closed_until = stream.allowance.closed_until();
+            let reopened = async {
+                match closed_until {
+                    Some(until) => tokio::time::sleep_until(until.into()).await,
+                    None => std::future::pending().await,
+                }
+            };
+            let read = tokio::select! {
+                biased;
+                _ = reading.wait_for(|reading| *reading == Reading::Stops) => {
+                    let rest = cutter.rest().map(|text| Rest { run, source, text: text.to_vec() });
+                    self.tell_lost(&mut stream);
+                    return rest;
+                }
+                read = pipe.read(&mut buffer) => read,
+                // It has stopped, or is read again from here on.
+                () = reopened => {
+                    stream.allowance.reopen();
+                    self.tell_lost(&mut stream);
+                    continue;
+                }
             };
             let Ok(count @ 1..) = read else { break };
             let (now, at) = (Instant::now(), clock::since_epoch());
@@ -187,6 +235,7 @@ impl Output {
         }
         stream.told = None;
         self.tell_lost(&mut stream);
+        None
     }
 
     fn take(&self, stream: &mut Stream, line: &[u8], now: Instant, at: Duration) {
@@ -258,8 +307,8 @@ mod tests {
     async fn lines_are_kept_by_worker_and_followed() {
         let output = Output::new("api".into(), None);
         let mut followed = output.follow();
-        output.pump(0, 1, Source::Stdout, &b"one\r\ntwo\nrest"[..]).await;
-        output.pump(1, 2, Source::Stderr, &b"other\n"[..]).await;
+        output.pump(0, Rest::none(1, Source::Stdout), &b"one\r\ntwo\nrest"[..]).await;
+        output.pump(1, Rest::none(2, Source::Stderr), &b"other\n"[..]).await;
         assert_eq!(texts(&output.last(Some(0), 2)), ["two", "rest"]);
         assert_eq!(texts(&output.last(None, 9)), ["one", "two", "rest", "other"]);
         assert_eq!(texts(&output.last_of_run(2, 9)), ["other"]);
@@ -272,7 +321,7 @@ mod tests {
         let spec = serde_json::from_value(serde_json::json!({ "directory": folder.path() })).unwrap();
         let output = Output::new("api".into(), Some(Files::open("api", &spec).unwrap()));
         let (reader, mut writer) = std::io::pipe().unwrap();
-        output.read(0, 1, Source::Stdout, reader.into());
+        output.read(0, Rest::none(1, Source::Stdout), reader.into());
         std::io::Write::write_all(&mut writer, b"one\nlast").unwrap();
         drop(writer);
         output.finish().await;
@@ -283,7 +332,7 @@ mod tests {
     #[tokio::test]
     async fn a_line_without_end_is_cut() {
         let output = Output::new("api".into(), None);
-        output.pump(0, 1, Source::Stdout, "y".repeat(LONGEST_LINE * 2 + 1).as_bytes()).await;
+        output.pump(0, Rest::none(1, Source::Stdout), "y".repeat(LONGEST_LINE * 2 + 1).as_bytes()).await;
         let lengths: Vec<usize> = output.last(None, 9).iter().map(|line| line.text.len()).collect();
         assert_eq!(lengths, [LONGEST_LINE, LONGEST_LINE, 1]);
     }
@@ -292,7 +341,7 @@ mod tests {
     async fn a_flood_is_cut_and_the_last_line_says_by_how_much() {
         let output = Output::new("api".into(), None);
         let most = LINES_PER_SECOND as usize * 5;
-        output.pump(0, 1, Source::Stderr, "x\n".repeat(most + 70).as_bytes()).await;
+        output.pump(0, Rest::none(1, Source::Stderr), "x\n".repeat(most + 70).as_bytes()).await;
         let lines = output.last(None, 2);
         assert_eq!(
             texts(&lines),
@@ -321,7 +370,7 @@ mod tests {
     async fn what_was_left_out_is_told_though_nothing_comes_any_more() {
         let output = Output::new("api".into(), None);
         let mut followed = output.follow();
-        let pumping = output.pump(0, 1, Source::Stdout, Flood(100));
+        let pumping = output.pump(0, Rest::none(1, Source::Stdout), Flood(100));
         let told = async {
             loop {
                 match followed.recv().await {
@@ -331,7 +380,7 @@ mod tests {
             }
         };
         tokio::select! {
-            () = pumping => unreachable!("the pipe is still open"),
+            _ = pumping => unreachable!("the pipe is still open"),
             text = told => assert!(text.ends_with("or 1MiB a second"), "{text}"),
         }
     }
@@ -341,7 +390,7 @@ mod tests {
         let output = Output::new("api".into(), None);
         let began = tokio::time::Instant::now();
         let flood = "flood\n".repeat(2_000_000);
-        output.pump(0, 1, Source::Stdout, flood.as_bytes()).await;
+        output.pump(0, Rest::none(1, Source::Stdout), flood.as_bytes()).await;
         // All but the first 5,000 lines; the clock stands still but for the pauses.
         let pauses = (flood.len() - 30_000) / FLOOD;
         let took = began.elapsed().as_millis() as usize;

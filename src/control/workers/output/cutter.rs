@@ -12,6 +12,12 @@ pub struct Cutter {
 }
 
 impl Cutter {
+    /// Goes on with what another has read of a line.
+    pub fn of(begun: Vec<u8>) -> Self {
+        let fits = begun.len() < LONGEST_LINE;
+        Self { begun: if fits { begun } else { Vec::new() }, is_rest: false }
+    }
+
     /// Hands over every line that ends in `bytes`.
     pub fn cut(&mut self, bytes: &[u8], mut take: impl FnMut(&[u8])) {
         let mut rest = bytes;
