@@ -1,7 +1,7 @@
 # What there is to do here. `make` alone lists it.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test build check fmt docs certs
+.PHONY: help run test build check fmt docs certs api-test
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -30,3 +30,7 @@ docs: ## write docs/reference.md anew from the code
 
 certs: ## make the certificates for localhost in certs-dev/
 	@scripts/certs-dev
+
+api-test: ## hold the control interface against its description, by schemathesis from PyPI
+	@cargo build --locked --quiet
+	@scripts/api-test

@@ -10,10 +10,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use arc_swap::ArcSwap;
 use rustix::fs::Mode;
 use socket2::{Domain, SockAddr, Socket, Type};
 
-use crate::admin::page::Guard;
+use super::guard::Place;
+use super::locks::{LockError, Locks};
 use crate::net::Address;
 
 /// Connections that wait to be accepted.
@@ -23,8 +25,9 @@ const BACKLOG: i32 = 128;
 #[derive(Debug)]
 pub struct Door {
     pub(super) listener: Listener,
-    pub(super) guard: Guard,
+    pub(super) place: Place,
     pub(super) reach: Reach,
+    pub(super) locks: Arc<ArcSwap<Locks>>,
 }
 
 /// What can be asked through a door.
@@ -49,10 +52,10 @@ pub enum OpenError {
     Listen { address: String, source: io::Error },
     #[error("cannot look up {address}: {source}")]
     LookUp { address: String, source: io::Error },
-    #[error(
-        "admin.address must be a loopback address or unix:/PATH, not {0}; observability.metrics.address is for others"
-    )]
-    NotLoopback(SocketAddr),
+    #[error("{0} is no loopback address: others can ask there only with `admin.token` or `admin.tls.client_auth`")]
+    NotGuarded(SocketAddr),
+    #[error(transparent)]
+    Lock(LockError),
     #[error("another process answers on {}", .0.display())]
     InUse(PathBuf),
     #[error("{} is there already and is not a socket", .0.display())]
@@ -66,36 +69,41 @@ impl Door {
             Address::Unix(path) => open_unix(path)?,
             address => open_tcp(look_up(address)?)?,
         };
-        Ok(Self { listener, guard: Guard::Anyone, reach: Reach::ReadOnly })
+        Ok(Self { listener, place: Place::Own, reach: Reach::ReadOnly, locks: Arc::default() })
     }
 
-    /// The door of `admin.address`: loopback, or a unix socket for this user alone; `admin.sock` in `run_directory`
-    /// when none is written.
-    pub fn admin(address: Option<&Address>, run_directory: &Path) -> Result<Self, OpenError> {
-        let listener = match address {
-            None => open_unix(&run_directory.join("admin.sock"))?,
-            Some(Address::Unix(path)) => open_unix(path)?,
+    /// The door of `admin.address`: TCP, or a unix socket for this user alone; `admin.sock` in `run_directory` when none is
+    /// written. Off loopback `wanted`, which `locks` will hold, must ask for something.
+    pub fn admin(
+        address: Option<&Address>,
+        locks: &Arc<ArcSwap<Locks>>,
+        wanted: &Locks,
+        run_directory: &Path,
+    ) -> Result<Self, OpenError> {
+        let (listener, place) = match address {
+            None => (open_unix(&run_directory.join("admin.sock"))?, Place::Own),
+            Some(Address::Unix(path)) => (open_unix(path)?, Place::Own),
             Some(address) => {
                 let socket = look_up(address)?;
-                if !socket.ip().is_loopback() {
-                    return Err(OpenError::NotLoopback(socket));
+                if !socket.ip().is_loopback() && !wanted.guard_outside() {
+                    return Err(OpenError::NotGuarded(socket));
                 }
-                open_tcp(socket)?
+                let listener = open_tcp(socket)?;
+                let place = place_of(&listener)
+                    .map_err(|source| OpenError::Listen { address: address.to_string(), source })?;
+                (listener, place)
             }
         };
-        let guard = match &listener {
-            Listener::Tcp(listener) => Guard::LoopbackHost(
-                listener
-                    .local_addr()
-                    .map_err(|source| OpenError::Listen { address: "admin.address".to_owned(), source })?,
-            ),
-            Listener::Unix(..) => Guard::Anyone,
-        };
-        Ok(Self { listener, guard, reach: Reach::Control })
+        Ok(Self { listener, place, reach: Reach::Control, locks: Arc::clone(locks) })
     }
 
     /// A door that another process has opened there.
-    pub fn inherit(fd: OwnedFd, address: &Address, reach: Reach) -> io::Result<Self> {
+    pub fn inherit(
+        fd: OwnedFd,
+        address: &Address,
+        reach: Reach,
+        locks: &Arc<ArcSwap<Locks>>,
+    ) -> io::Result<Self> {
         let listener = match address {
             Address::Unix(path) => {
                 let identity = path.symlink_metadata().ok().map(|metadata| identity(&metadata));
@@ -103,11 +111,8 @@ impl Door {
             }
             _ => Listener::Tcp(TcpListener::from(fd)),
         };
-        let guard = match (&listener, reach) {
-            (Listener::Tcp(listener), Reach::Control) => Guard::LoopbackHost(listener.local_addr()?),
-            _ => Guard::Anyone,
-        };
-        Ok(Self { listener, guard, reach })
+        let place = if reach == Reach::Control { place_of(&listener)? } else { Place::Own };
+        Ok(Self { listener, place, reach, locks: Arc::clone(locks) })
     }
 
     /// One more descriptor of it, for another process.
@@ -216,6 +221,12 @@ fn clear(path: &Path) -> Result<(), OpenError> {
         .map_err(|source| OpenError::Listen { address: format!("unix:{}", path.display()), source })
 }
 
+fn place_of(listener: &Listener) -> io::Result<Place> {
+    let Listener::Tcp(listener) = listener else { return Ok(Place::Own) };
+    let address = listener.local_addr()?;
+    Ok(if address.ip().is_loopback() { Place::Loopback(address) } else { Place::Outside })
+}
+
 /// The file of a unix socket; removed with its door, unless another process has put its own there.
 #[derive(Debug)]
 pub(super) struct SocketFile {
@@ -251,7 +262,7 @@ mod tests {
     #[test]
     fn the_unix_socket_is_for_this_user_alone_and_goes_with_its_door() {
         let folder = tempfile::tempdir().unwrap();
-        let door = Door::admin(None, folder.path()).unwrap();
+        let door = Door::admin(None, &Arc::default(), &Locks::default(), folder.path()).unwrap();
         let path = folder.path().join("admin.sock");
         assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
         assert_eq!(door.address(), format!("unix:{}", path.display()));
@@ -265,20 +276,30 @@ mod tests {
         let path = folder.path().join("admin.sock");
         drop(UnixListener::bind(&path).unwrap());
         assert!(path.exists());
-        let door = Door::admin(None, folder.path()).unwrap();
-        assert!(matches!(Door::admin(None, folder.path()), Err(OpenError::InUse(_))));
+        let door = Door::admin(None, &Arc::default(), &Locks::default(), folder.path()).unwrap();
+        assert!(matches!(Door::admin(None, &Arc::default(), &Locks::default(), folder.path()), Err(OpenError::InUse(_))));
         drop(door);
         std::fs::write(&path, "text").unwrap();
-        assert!(matches!(Door::admin(None, folder.path()), Err(OpenError::NotSocket(_))));
+        assert!(matches!(Door::admin(None, &Arc::default(), &Locks::default(), folder.path()), Err(OpenError::NotSocket(_))));
     }
 
     #[test]
-    fn the_admin_address_must_be_loopback() {
+    fn off_loopback_the_door_opens_only_with_a_lock() {
         let folder = tempfile::tempdir().unwrap();
-        let error = Door::admin(Some(&address("0.0.0.0:0")), folder.path()).unwrap_err().to_string();
-        assert!(error.starts_with("admin.address must be a loopback address"), "{error}");
-        let door = Door::admin(Some(&address("localhost:0")), folder.path()).unwrap();
-        assert!(matches!(door.guard, Guard::LoopbackHost(address) if address.port() != 0));
+        let open = |text: &str, locks: &Arc<ArcSwap<Locks>>| {
+            Door::admin(Some(&address(text)), locks, &locks.load(), folder.path())
+        };
+        let none = Arc::default();
+        let error = open("0.0.0.0:0", &none).unwrap_err().to_string();
+        assert!(error.contains("only with `admin.token` or `admin.tls.client_auth`"), "{error}");
+        let door = open("localhost:0", &none).unwrap();
+        assert!(matches!(door.place, Place::Loopback(address) if address.port() != 0));
+        let path = folder.path().join("token");
+        std::fs::write(&path, "0123456789abcdef").unwrap();
+        let token = Some(crate::pool::spec::SecretSpec { file: path });
+        let spec = crate::config::file::AdminSpec { token, ..Default::default() };
+        let locks = Arc::new(ArcSwap::from_pointee(Locks::read(&spec).unwrap()));
+        assert_eq!(open("0.0.0.0:0", &locks).unwrap().place, Place::Outside);
     }
 
     #[test]

@@ -1,19 +1,25 @@
-//! What is answered to whom: a pure function from a request's head to a small response.
+//! The pages of every door: /metrics, /livez and /readyz, each a pure function from a request's head to a small response.
 
 use std::convert::Infallible;
-use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Bytes;
-use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HOST, HeaderValue, X_CONTENT_TYPE_OPTIONS};
-use hyper::http::{request, uri::Authority};
+use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, X_CONTENT_TYPE_OPTIONS};
+use hyper::http::request;
 use hyper::{Method, Response, StatusCode};
+use parking_lot::Mutex;
 use tokio::sync::watch;
 
+use super::guard::Refusal;
 use super::office::Office;
 use crate::control::Readiness;
+use crate::observe::metrics::Counter;
+
+/// Between two lines of the log about refusals.
+const BETWEEN_LINES: Duration = Duration::from_secs(10);
 
 /// What the pages are made of.
 pub struct Surface {
@@ -22,16 +28,14 @@ pub struct Surface {
     pub readiness: watch::Receiver<Readiness>,
     /// Carries orders out, once there is something to order.
     pub office: OnceLock<Office>,
+    pub refused: Refused,
 }
 
-/// Who may ask.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Guard {
-    /// Whoever can connect: the read-only metrics address, or a unix socket with its file mode.
-    Anyone,
-    /// Only by a loopback name or address, or the one listened on: a web page whose name was made to point here (DNS
-    /// rebinding) sends its own name as Host.
-    LoopbackHost(SocketAddr),
+/// Those who were not let in: counted, and told of now and then.
+#[derive(Debug, Default)]
+pub struct Refused {
+    count: Arc<Counter>,
+    told: Mutex<Option<Instant>>,
 }
 
 /// Content type of what is said in words.
@@ -42,15 +46,8 @@ const METRICS: &str = "text/plain; version=0.0.4";
 pub type Page = Response<Body>;
 pub type Body = UnsyncBoxBody<Bytes, Infallible>;
 
-/// The answer to a request; to HEAD hyper sends it without the body.
-pub fn answer(head: &request::Parts, guard: &Guard, surface: &Surface) -> Page {
-    if !guard.admits(head) {
-        return page(
-            StatusCode::FORBIDDEN,
-            TEXT,
-            "the Host header is neither a loopback name nor this address\n",
-        );
-    }
+/// The answer to a request for a page; to HEAD hyper sends it without the body.
+pub fn answer(head: &request::Parts, surface: &Surface) -> Page {
     let path = head.uri.path();
     if !matches!(path, "/metrics" | "/livez" | "/readyz") {
         return page(StatusCode::NOT_FOUND, TEXT, "not found; there are /metrics, /livez and /readyz\n");
@@ -87,35 +84,30 @@ pub fn with_body(status: StatusCode, content_type: &'static str, body: Body) -> 
     page
 }
 
-impl Guard {
-    /// Whether it may be answered at all.
-    pub fn admits(&self, head: &request::Parts) -> bool {
-        let Self::LoopbackHost(listening) = self else { return true };
-        let mut hosts = head.headers.get_all(HOST).iter();
-        let (Some(host), None) = (hosts.next(), hosts.next()) else { return false };
-        let Some(host) = host.to_str().ok().and_then(|text| text.parse::<Authority>().ok()) else {
-            return false;
-        };
-        // In the absolute form the target's host counts (RFC 9112 section 3.2.2); both must be right.
-        std::iter::once(&host).chain(head.uri.authority()).all(|host| is_local(host.host(), listening))
-    }
-}
-
-fn is_local(host: &str, listening: &SocketAddr) -> bool {
-    let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
-    match bare.parse::<IpAddr>() {
-        Ok(ip) => ip.is_loopback() || ip == listening.ip(),
-        Err(_) => host.eq_ignore_ascii_case("localhost"),
-    }
-}
-
 impl Surface {
     /// Shared by all connections of all doors.
     pub fn new(
         metrics: impl Fn() -> String + Send + Sync + 'static,
         readiness: watch::Receiver<Readiness>,
     ) -> Arc<Self> {
-        Arc::new(Self { metrics: Box::new(metrics), readiness, office: OnceLock::new() })
+        Arc::new(Self { metrics: Box::new(metrics), readiness, office: OnceLock::new(), refused: Refused::default() })
+    }
+}
+
+impl Refused {
+    pub fn count(&self) -> Arc<Counter> {
+        Arc::clone(&self.count)
+    }
+
+    /// Counts one, and logs at most one in a while: who sends wrong tokens decides how many there are.
+    pub fn note(&self, refusal: &Refusal, now: Instant) {
+        self.count.add(1);
+        let mut told = self.told.lock();
+        if told.is_none_or(|told| now.saturating_duration_since(told) >= BETWEEN_LINES) {
+            *told = Some(now);
+            let total = self.count.count();
+            tracing::warn!(status = refusal.status.as_u16(), total, "the control interface refused: {}", refusal.why);
+        }
     }
 }
 
@@ -129,9 +121,9 @@ mod tests {
         Surface::new(|| "lintel_up 1\n".to_owned(), watch::Sender::new(readiness).subscribe())
     }
 
-    fn ask(method: &str, target: &str, host: &str, guard: &Guard) -> StatusCode {
-        let request = Request::builder().method(method).uri(target).header(HOST, host).body(()).unwrap();
-        answer(&request.into_parts().0, guard, &surface(Readiness::Ready)).status()
+    fn ask(method: &str, target: &str) -> StatusCode {
+        let request = Request::builder().method(method).uri(target).body(()).unwrap();
+        answer(&request.into_parts().0, &surface(Readiness::Ready)).status()
     }
 
     #[test]
@@ -144,42 +136,18 @@ mod tests {
             ("DELETE", "/", 404),
             ("GET", "/metrics/", 404),
         ] {
-            assert_eq!(
-                ask(method, target, "a.example", &Guard::Anyone).as_u16(),
-                expected,
-                "{method} {target}"
-            );
+            assert_eq!(ask(method, target).as_u16(), expected, "{method} {target}");
         }
     }
 
     #[test]
-    fn a_guarded_door_answers_only_to_loopback_names_and_its_own_address() {
-        let guard = Guard::LoopbackHost("127.0.0.1:9900".parse().unwrap());
-        for host in ["localhost", "LocalHost:9900", "127.0.0.1:9900", "127.8.8.8", "[::1]:9900", "[::1]"] {
-            assert_eq!(ask("GET", "/metrics", host, &guard), 200, "{host}");
-        }
-        for host in [
-            "evil.example",
-            "localhost.evil.example",
-            "127.0.0.1.evil.example",
-            "10.0.0.1",
-            "",
-            "localhost@evil",
-            "a b",
-        ] {
-            assert_eq!(ask("GET", "/metrics", host, &guard), 403, "{host}");
-        }
-        assert_eq!(ask("GET", "http://evil.example/metrics", "localhost", &guard), 403);
-        assert_eq!(ask("GET", "http://localhost:9900/metrics", "localhost", &guard), 200);
-        let listening = Guard::LoopbackHost("192.0.2.7:9900".parse().unwrap());
-        assert_eq!(ask("GET", "/metrics", "192.0.2.7:9900", &listening), 200);
-
-        let none = Request::builder().uri("/livez").body(()).unwrap().into_parts().0;
-        assert_eq!(answer(&none, &guard, &surface(Readiness::Ready)).status(), 403);
-        let two = Request::builder().uri("/livez").header(HOST, "localhost").header(HOST, "localhost");
-        assert_eq!(
-            answer(&two.body(()).unwrap().into_parts().0, &guard, &surface(Readiness::Ready)).status(),
-            403
-        );
+    fn refusals_are_counted_and_told_once_in_a_while() {
+        let (refused, start) = (Refused::default(), Instant::now());
+        let told = |seconds| {
+            refused.note(&super::super::guard::WRONG_HOST, start + Duration::from_secs(seconds));
+            refused.told.lock().unwrap().duration_since(start).as_secs()
+        };
+        assert_eq!([told(0), told(1), told(9), told(10), told(12)], [0, 0, 0, 10, 10]);
+        assert_eq!(refused.count().count(), 5);
     }
 }

@@ -4,12 +4,11 @@ use hyper::StatusCode;
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
-use super::office::{Office, refuse, say};
+use super::office::{Office, ending, say};
 use super::page::Page;
 use super::view;
 use crate::control::command::{Command, InForce};
 use crate::control::plan::{Change, KeyChange, Plan};
-use crate::control::workers::OrderError;
 use crate::worker::Turnover;
 
 impl Office {
@@ -23,20 +22,29 @@ impl Office {
                 let problems: Vec<_> = problems.0.iter().map(view::problem).collect();
                 say(StatusCode::UNPROCESSABLE_ENTITY, &json!({ "error": error, "problems": problems }))
             }
-            _ => refuse(StatusCode::CONFLICT, &OrderError::Ending.to_string()),
+            _ => ending(),
         }
     }
 
     pub(super) async fn config(&self) -> Page {
-        let (waiter, answer) = oneshot::channel();
-        let sent = self.commands.send(Command::Config(waiter)).is_ok();
-        match answer.await {
-            Ok(InForce { path, hash, config }) if sent => {
-                let file = path.display().to_string();
-                say(StatusCode::OK, &json!({ "file": file, "hash": hash, "config": config }))
-            }
-            _ => refuse(StatusCode::CONFLICT, &OrderError::Ending.to_string()),
+        match self.in_force().await {
+            Some(in_force) => say(StatusCode::OK, &view::json(view::config(in_force))),
+            None => ending(),
         }
+    }
+
+    pub(super) async fn routes(&self) -> Page {
+        match self.in_force().await {
+            Some(InForce { config, .. }) => say(StatusCode::OK, &view::json(view::routes(self, &config))),
+            None => ending(),
+        }
+    }
+
+    /// The config in force; `None` while the program ends.
+    async fn in_force(&self) -> Option<InForce> {
+        let (waiter, answer) = oneshot::channel();
+        self.commands.send(Command::Config(waiter)).ok()?;
+        answer.await.ok()
     }
 }
 

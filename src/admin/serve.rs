@@ -5,24 +5,30 @@ use std::future::poll_fn;
 use std::io;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use hyper::Request;
-use hyper::body::Incoming;
+use arc_swap::ArcSwap;
+use hyper::body::{Body as _, Incoming};
+use hyper::header::{ALLOW, HeaderValue, WWW_AUTHENTICATE};
 use hyper::http::request::Parts;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
+use hyper::{Request, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
-use crate::admin::door::Reach;
-use crate::admin::door::{Door, Listener};
-use crate::admin::office;
-use crate::admin::page::{Guard, Page, Surface, answer};
-use crate::admin::patient::Patient;
+use super::door::{Door, Listener, Reach};
+use super::guard::{Caller, Guard, Place, Refusal};
+use super::locks::Locks;
+use super::office::{JSON, refuse};
+use super::openapi;
+use super::order::{NoOrder, Order, find};
+use super::page::{Page, Surface, answer, page};
+use super::patient::Patient;
+use crate::net::Transport;
 
 /// Connections at once through one door; the next ones wait to be accepted.
 const CONNECTIONS: usize = 64;
@@ -33,29 +39,33 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// After a failed accept, which is mostly for want of files and would fail again at once.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// What the connections of a door have in common.
+struct Rules {
+    place: Place,
+    reach: Reach,
+    locks: Arc<ArcSwap<Locks>>,
+}
+
 /// Serves until it is dropped, and all its connections with it. Fails only at once, without a tokio runtime for IO.
 pub async fn serve(door: Door, surface: Arc<Surface>) -> io::Result<()> {
-    let rules = Arc::new((door.guard, door.reach));
+    let rules = Arc::new(Rules { place: door.place, reach: door.reach, locks: door.locks });
     match door.listener {
         Listener::Tcp(listener) => {
             let listener = TcpListener::from_std(listener)?;
-            run(|cx| listener.poll_accept(cx).map_ok(|(stream, _)| stream), rules, surface).await
+            run(|cx| listener.poll_accept(cx).map_ok(|(stream, _)| stream.into()), rules, surface).await
         }
         Listener::Unix(listener, _file) => {
             let listener = UnixListener::from_std(listener)?;
-            run(|cx| listener.poll_accept(cx).map_ok(|(stream, _)| stream), rules, surface).await
+            run(|cx| listener.poll_accept(cx).map_ok(|(stream, _)| stream.into()), rules, surface).await
         }
     }
 }
 
-async fn run<S>(
-    mut accept: impl FnMut(&mut Context<'_>) -> Poll<io::Result<S>>,
-    rules: Arc<(Guard, Reach)>,
+async fn run(
+    mut accept: impl FnMut(&mut Context<'_>) -> Poll<io::Result<Transport>>,
+    rules: Arc<Rules>,
     surface: Arc<Surface>,
-) -> io::Result<()>
-where
-    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
-{
+) -> io::Result<()> {
     let slots = Arc::new(Semaphore::new(CONNECTIONS));
     let mut connections = JoinSet::new();
     loop {
@@ -64,7 +74,7 @@ where
             Ok(stream) => {
                 let (rules, surface) = (Arc::clone(&rules), Arc::clone(&surface));
                 connections.spawn(async move {
-                    converse(stream, &rules, &surface).await;
+                    enter(stream, &rules, &surface).await;
                     drop(slot);
                 });
             }
@@ -77,26 +87,99 @@ where
     }
 }
 
-/// An order where orders are taken, else a page.
-async fn respond(head: &Parts, (guard, reach): &(Guard, Reach), surface: &Surface) -> Page {
-    if *reach == Reach::Control
-        && guard.admits(head)
-        && let Some(office) = surface.office.get()
-        && let Some(page) = office::answer(office, head).await
-    {
-        return page;
+/// Through TLS, where that is asked for.
+async fn enter(stream: Transport, rules: &Rules, surface: &Surface) {
+    let locks = rules.locks.load_full();
+    let Some(tls) = locks.tls.as_ref().filter(|_| rules.place != Place::Own) else {
+        return converse(stream, rules, Caller::Anybody, surface).await;
+    };
+    match tokio::time::timeout(PATIENCE, tls.accept(stream)).await {
+        Ok(Ok((stream, session))) => {
+            let caller = if session.client.is_some() { Caller::Certified } else { Caller::Anybody };
+            converse(stream, rules, caller, surface).await;
+        }
+        Ok(Err(error)) => tracing::debug!(%error, "a handshake of the control interface failed"),
+        Err(_) => tracing::debug!("a handshake of the control interface took too long"),
     }
-    answer(head, guard, surface)
+}
+
+/// What a request comes with besides its head.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Content {
+    Empty,
+    Some,
+}
+
+/// An order where orders are taken, else a page.
+async fn respond(head: &Parts, content: Content, rules: &Rules, caller: Caller, surface: &Surface) -> Page {
+    if rules.reach == Reach::ReadOnly {
+        return answer(head, surface);
+    }
+    let locks = rules.locks.load_full();
+    let guard = Guard { place: rules.place, token: locks.token.as_ref() };
+    let outcome = match guard.admit(head, caller) {
+        Err(refusal) => Err(refusal),
+        Ok(()) => match find(&head.method, head.uri.path()) {
+            Err(no_order) => return no_answer(no_order),
+            Ok(operation) => guard.permit(head, caller, operation.effect).map(|()| operation),
+        },
+    };
+    let operation = match outcome {
+        Ok(operation) => operation,
+        Err(refusal) => return refused(&refusal, surface),
+    };
+    if content == Content::Some {
+        let why = "send no body; parameters go into the query";
+        return refuse(StatusCode::PAYLOAD_TOO_LARGE, why);
+    }
+    let order = match Order::read(operation, head.uri.path(), head.uri.query().unwrap_or_default()) {
+        Ok(order) => order,
+        Err(no_order) => return no_answer(no_order),
+    };
+    match order {
+        Order::Page => answer(head, surface),
+        Order::OpenApi => page(StatusCode::OK, JSON, openapi::text()),
+        order => match surface.office.get() {
+            Some(office) => office.carry_out(order).await.unwrap_or_else(|| answer(head, surface)),
+            None => refuse(StatusCode::SERVICE_UNAVAILABLE, "Lintel is starting; ask again in a moment"),
+        },
+    }
+}
+
+fn refused(refusal: &Refusal, surface: &Surface) -> Page {
+    surface.refused.note(refusal, Instant::now());
+    let mut page = refuse(refusal.status, refusal.why);
+    if refusal.status == StatusCode::UNAUTHORIZED {
+        page.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    }
+    page
+}
+
+fn no_answer(no_order: NoOrder) -> Page {
+    match no_order {
+        NoOrder::Unknown => {
+            refuse(StatusCode::NOT_FOUND, "there is nothing at this path; GET /openapi.json says what there is")
+        }
+        NoOrder::Wrong(why) => refuse(StatusCode::BAD_REQUEST, &why),
+        NoOrder::Method(allowed) => {
+            let mut page = refuse(StatusCode::METHOD_NOT_ALLOWED, &format!("only {allowed} here"));
+            if let Ok(allowed) = HeaderValue::try_from(allowed) {
+                page.headers_mut().insert(ALLOW, allowed);
+            }
+            page
+        }
+    }
 }
 
 /// One connection, from its first request to its end.
-async fn converse<S>(stream: S, rules: &(Guard, Reach), surface: &Surface)
+async fn converse<S>(stream: S, rules: &Rules, caller: Caller, surface: &Surface)
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
     let service = service_fn(|request: Request<Incoming>| {
-        let head = request.into_parts().0;
-        async move { Ok::<_, Infallible>(respond(&head, rules, surface).await) }
+        let (head, body) = request.into_parts();
+        let content = if body.is_end_stream() { Content::Empty } else { Content::Some };
+        async move { Ok::<_, Infallible>(respond(&head, content, rules, caller, surface).await) }
     });
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -114,7 +197,7 @@ mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
     use tokio::net::{TcpStream, UnixStream};
     use tokio::sync::watch;
-    use tokio::time::Instant;
+    use tokio::time::Instant as At;
 
     use super::*;
     use crate::control::Readiness;
@@ -123,6 +206,10 @@ mod tests {
         let (sender, receiver) = watch::channel(Readiness::Starting("first health checks".into()));
         let metrics = metrics.to_owned();
         (sender, Surface::new(move || metrics.clone(), receiver))
+    }
+
+    fn read_only() -> Rules {
+        Rules { place: Place::Own, reach: Reach::ReadOnly, locks: Arc::default() }
     }
 
     /// Sends `bytes`, and all there is to read until the end or until `enough` holds.
@@ -222,12 +309,12 @@ mod tests {
         let (_readiness, surface) = surface("");
         let request = "GET /livez HTTP/1.1\r\nHost: rebound.example\r\nConnection: close\r\n\r\n";
 
-        let tcp = Door::admin(Some(&"127.0.0.1:0".parse().unwrap()), folder.path()).unwrap();
+        let tcp = Door::admin(Some(&"127.0.0.1:0".parse().unwrap()), &Arc::default(), &Locks::default(), folder.path()).unwrap();
         let (address, _tcp) = start(tcp, Arc::clone(&surface)).await;
         let answer = exchange(&mut TcpStream::connect(&address).await.unwrap(), request, "\0").await;
         assert!(answer.starts_with("HTTP/1.1 403 "), "{answer}");
 
-        let unix = Door::admin(None, folder.path()).unwrap();
+        let unix = Door::admin(None, &Arc::default(), &Locks::default(), folder.path()).unwrap();
         let (_address, mut serving) = start(unix, surface).await;
         let path = folder.path().join("admin.sock");
         let answer = exchange(&mut UnixStream::connect(&path).await.unwrap(), request, "\0").await;
@@ -259,18 +346,18 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_slow_head_and_an_answer_that_is_not_taken_end_the_connection() {
-        let start = Instant::now();
+        let start = At::now();
         let (_readiness, small) = surface("");
         let (mut client, server) = duplex(1024);
         client.write_all(b"GET /livez HT").await.unwrap();
-        converse(server, &(Guard::Anyone, Reach::ReadOnly), &small).await;
+        converse(server, &read_only(), Caller::Anybody, &small).await;
         assert_eq!(start.elapsed().as_secs(), PATIENCE.as_secs());
 
-        let start = Instant::now();
+        let start = At::now();
         let (_readiness, large) = surface(&"x".repeat(1 << 20));
         let (mut client, server) = duplex(1024);
         client.write_all(b"GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
-        converse(server, &(Guard::Anyone, Reach::ReadOnly), &large).await;
+        converse(server, &read_only(), Caller::Anybody, &large).await;
         assert!((10..=20).contains(&start.elapsed().as_secs()), "{:?}", start.elapsed());
     }
 }

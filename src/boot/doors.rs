@@ -4,10 +4,12 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use arc_swap::ArcSwap;
 use tokio::task::JoinHandle;
 
 use super::inherited::Inherited;
-use crate::admin::{self, Door, OpenError, Surface};
+use crate::admin::locks::LockError;
+use crate::admin::{self, Door, Locks, OpenError, Surface};
 use crate::config::File;
 use crate::control::Directories;
 use crate::net::Address;
@@ -17,6 +19,8 @@ use crate::net::Address;
 pub struct Doors {
     metrics: Option<Open>,
     admin: Option<Open>,
+    /// What the door of `admin` asks for.
+    locks: Arc<ArcSwap<Locks>>,
 }
 
 struct Open {
@@ -39,14 +43,21 @@ impl Drop for Open {
 pub struct Prepared {
     metrics: Option<Option<Door>>,
     admin: Option<Door>,
+    locks: Arc<Locks>,
 }
 
 /// Why a door cannot be opened, and the key that it is written under.
 #[derive(Debug, thiserror::Error)]
 #[error("{at} cannot listen: {source}")]
 pub struct PrepareError {
-    pub at: &'static str,
+    pub at: String,
     pub source: OpenError,
+}
+
+fn first_lock(errors: Vec<LockError>) -> PrepareError {
+    let first = errors.into_iter().next();
+    let first = first.unwrap_or_else(|| LockError { at: "admin".to_owned(), message: "no locks".to_owned() });
+    PrepareError { at: first.at.clone(), source: OpenError::Lock(first) }
 }
 
 impl Doors {
@@ -63,33 +74,35 @@ impl Doors {
             None
         } else {
             let at = "observability.metrics.address";
-            let open = |address: &Address| match inherited.door("metrics", address) {
+            let open = |address: &Address| match inherited.door("metrics", address, &self.locks) {
                 Some(door) => Ok(door),
                 None => Door::metrics(address),
             };
-            Some(written.map(open).transpose().map_err(|source| PrepareError { at, source })?)
+            Some(written.map(open).transpose().map_err(|source| PrepareError { at: at.to_owned(), source })?)
         };
+        let locks = Arc::new(Locks::read(&file.admin).map_err(first_lock)?);
         let written = file.admin.address.as_ref();
         if self.admin.as_ref().is_some_and(|open| open.address.as_ref() == written) {
-            return Ok(Prepared { metrics, admin: None });
+            return Ok(Prepared { metrics, admin: None, locks });
         }
         let place = written.cloned().unwrap_or_else(|| Address::Unix(directories.run.join("admin.sock")));
-        if let Some(door) = inherited.door("admin", &place) {
-            return Ok(Prepared { metrics, admin: Some(door) });
+        if let Some(door) = inherited.door("admin", &place, &self.locks) {
+            return Ok(Prepared { metrics, admin: Some(door), locks });
         }
-        let admin = match Door::admin(written, &directories.run) {
+        let admin = match Door::admin(written, &self.locks, &locks, &directories.run) {
             Ok(door) => Some(door),
-            Err(source) if written.is_some() => return Err(PrepareError { at: "admin.address", source }),
+            Err(source) if written.is_some() => return Err(PrepareError { at: "admin.address".to_owned(), source }),
             // Two of them with one run directory: the second one serves, without its control interface.
             Err(error) => {
                 tracing::warn!("no control interface: {error}");
                 None
             }
         };
-        Ok(Prepared { metrics, admin })
+        Ok(Prepared { metrics, admin, locks })
     }
 
     pub fn commit(&mut self, file: &File, prepared: Prepared, surface: &Arc<Surface>) {
+        self.locks.store(prepared.locks);
         if let Some(metrics) = prepared.metrics {
             let address = file.observability.metrics.as_ref().map(|metrics| metrics.address.clone());
             self.metrics = metrics.map(|door| open("metrics", address, door, surface));

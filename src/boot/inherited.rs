@@ -1,10 +1,12 @@
 //! Sockets that are open already when the program starts: from systemd (sd_listen_fds(3)), or from the Lintel before.
 
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use listenfd::ListenFd;
 
-use crate::admin::Door;
+use crate::admin::{Door, Locks};
 use crate::admin::door::Reach;
 use crate::listener::Socket;
 use crate::net::Address;
@@ -72,7 +74,12 @@ impl Inherited {
         }
     }
 
-    pub fn door(&mut self, name: &str, address: &Address) -> Option<Door> {
+    pub fn door(
+        &mut self,
+        name: &str,
+        address: &Address,
+        locks: &Arc<ArcSwap<Locks>>,
+    ) -> Option<Door> {
         let fits = |passed: &Passed| {
             passed.kind == Kind::Door
                 && passed.name == name
@@ -80,7 +87,7 @@ impl Inherited {
         };
         let place = self.sockets.iter().position(fits)?;
         let reach = if name == "admin" { Reach::Control } else { Reach::ReadOnly };
-        Door::inherit(self.sockets.swap_remove(place).descriptor, address, reach).ok()
+        Door::inherit(self.sockets.swap_remove(place).descriptor, address, reach, locks).ok()
     }
 
     /// Names of what nobody wanted.

@@ -27,6 +27,7 @@ use std::path::Path;
 
 use anyhow::Context as _;
 
+use crate::admin::Locks;
 use crate::config::{Loaded, Problems};
 use crate::observe::log;
 use crate::observe::metrics::Metrics;
@@ -80,7 +81,11 @@ pub fn run(path: &Path, loaded: Loaded, start: Start) -> anyhow::Result<()> {
 pub fn check(loaded: &Loaded) -> Problems {
     let metrics = Metrics::new(env!("CARGO_PKG_VERSION"));
     let surroundings = Surroundings { metrics, access_log: None, state_directory: None, before: None };
+    let locks = Locks::read(&loaded.file.admin).err().unwrap_or_default();
+    let locks: Vec<_> =
+        locks.iter().map(|error| loaded.source.problem_at(&error.at, &error.message)).collect();
     match snapshot::build(&loaded.file, &surroundings) {
+        Ok(_) if !locks.is_empty() => Problems(locks),
         Ok(built) => Problems(
             built
                 .warnings
@@ -88,7 +93,7 @@ pub fn check(loaded: &Loaded) -> Problems {
                 .map(|warning| loaded.source.warning_at(&warning.at, &warning.message))
                 .collect(),
         ),
-        Err(problems) => located(loaded, &problems),
+        Err(problems) => Problems(located(loaded, &problems).0.into_iter().chain(locks).collect()),
     }
 }
 

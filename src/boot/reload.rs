@@ -123,7 +123,7 @@ impl Running {
             Problems(errors.into_iter().map(problem).collect())
         })?;
         let doors = self.doors.prepare(&loaded.file, &self.directories, &mut Inherited::default());
-        let doors = doors.map_err(|error| at(loaded, error.at, &error.source.to_string()))?;
+        let doors = doors.map_err(|error| at(loaded, &error.at, &error.source.to_string()))?;
         let mut warnings: Vec<String> = loaded.warnings.0.iter().map(render::line).collect();
         let late = built.warnings.iter();
         warnings.extend(

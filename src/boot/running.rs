@@ -20,7 +20,7 @@ use super::signals::{Asked, Signals};
 use super::upgrade::{Heir, UpgradeError};
 use super::watch::Files;
 use crate::admin::office::Part;
-use crate::admin::{Office, Surface};
+use crate::admin::{Followers, Office, Surface};
 use crate::config::file::Threads;
 use crate::config::{File, Loaded};
 use crate::control::command::{Command, LastReload};
@@ -110,6 +110,7 @@ impl Running {
         let (readiness, watched) = watch::channel(Readiness::Starting("first checks and look-ups".into()));
         let rendered = Arc::clone(&metrics);
         let surface = Surface::new(move || rendered.render(), watched);
+        metrics.process.follow_admin(surface.refused.count());
         let mut doors = Doors::default();
         let opened = doors.prepare(&loaded.file, &directories, &mut inherited)?;
         doors.commit(&loaded.file, opened, &surface);
@@ -133,6 +134,8 @@ impl Running {
             last_reload: Arc::clone(&last_reload),
             check: check_of(&tasks),
             part: part_of(&live, &engines),
+            events: log.events.clone(),
+            followers: Followers::default(),
         };
         let _ = surface.office.set(office);
         first_round(&tasks, &workers, &snapshot).await;

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, bail};
 use serde_json::Value;
 
-use crate::admin::office::CONTROL_HEADER;
+use crate::admin::{CONTROL_HEADER, token};
 use crate::control::directories;
 use crate::net::Address;
 
@@ -28,9 +28,17 @@ pub fn ask(config: &Path, method: &str, target: &str) -> anyhow::Result<Answer> 
     let mut stream = connect(&place).with_context(|| {
         format!("no Lintel answers at {place}; is `lintel run -c {}` up?", config.display())
     })?;
+    // A unix socket needs none; over TCP whatever changes something does.
+    let key = match (&place, &loaded.file.admin.token) {
+        (Address::Unix(_), _) | (_, None) => String::new(),
+        (_, Some(secret)) => {
+            let token = token::read_text(&secret.file).context("cannot ask without the token of admin.token.file")?;
+            format!("Authorization: Bearer {token}\r\n")
+        }
+    };
     // Of HTTP/1.0, so that the answer is all that comes until the end, without chunks.
     let request = format!(
-        "{method} {target} HTTP/1.0\r\nHost: localhost\r\n{CONTROL_HEADER}: 1\r\nContent-Length: 0\r\n\r\n"
+        "{method} {target} HTTP/1.0\r\nHost: localhost\r\n{CONTROL_HEADER}: 1\r\n{key}Content-Length: 0\r\n\r\n"
     );
     stream.write_all(request.as_bytes())?;
     read_head(BufReader::new(stream))

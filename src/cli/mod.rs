@@ -6,6 +6,7 @@ mod check;
 mod client;
 mod completions;
 mod drain;
+mod events;
 mod import;
 mod keeper;
 mod logs;
@@ -94,6 +95,8 @@ enum Command {
     Resume(pause::ResumeArgs),
     /// Shows what the workers of a pool write
     Logs(logs::LogsArgs),
+    /// Shows what happens in the Lintel that runs, as it happens
+    Events(events::EventsArgs),
     /// Says what is wrong in a config, or that it is good
     Check(check::CheckArgs),
     /// Makes a config from the file of another program
@@ -145,6 +148,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> anyhow::Result<ExitCode>
         Command::Pause(args) => pause::pause(&args),
         Command::Resume(args) => pause::resume(&args),
         Command::Logs(args) => logs::run(&args),
+        Command::Events(args) => events::run(&args),
         Command::Check(args) => check::run(&args),
         Command::Import(args) => import::run(&args),
         Command::Schema => schema::run(),

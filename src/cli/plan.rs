@@ -76,7 +76,7 @@ pub(super) fn run(args: &PlanArgs) -> anyhow::Result<ExitCode> {
 
 /// What the running process would say of a file with problems.
 fn refusal(problems: &Problems) -> Value {
-    let problems: Vec<Value> = problems.0.iter().map(view::problem).collect();
+    let problems: Vec<Value> = problems.0.iter().map(|problem| view::json(view::problem(problem))).collect();
     json!({ "error": "the config has problems; a reload would change nothing", "problems": problems })
 }
 

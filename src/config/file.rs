@@ -10,9 +10,9 @@ use serde::de::{self, Deserializer, Unexpected, Visitor};
 use serde::{Deserialize, Serialize};
 
 use crate::net::Address;
-use crate::pool::spec::{CookieSpec, StickySpec};
+use crate::pool::spec::{CookieSpec, SecretSpec, StickySpec};
 use crate::units::{Duration, form};
-use crate::{filter, listener, observe, pool, route};
+use crate::{filter, listener, observe, pool, route, tls};
 
 /// The whole file, defaults merged, paths made absolute.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
@@ -44,10 +44,12 @@ impl File {
     /// The files that it names and that are read when a plan is built: certificates, keys, authorities.
     pub fn files(&self) -> Vec<PathBuf> {
         let mut files = Vec::new();
-        for tls in self.listeners.values().filter_map(|listener| listener.tls.as_ref()) {
+        let listeners = self.listeners.values().filter_map(|listener| listener.tls.as_ref());
+        for tls in listeners.chain(&self.admin.tls) {
             files.extend(tls.certificates.iter().flat_map(|pair| [pair.cert.clone(), pair.key.clone()]));
             files.extend(tls.client_auth.iter().map(|auth| auth.ca.clone()));
         }
+        files.extend(self.admin.token.iter().map(|token| token.file.clone()));
         for pool in self.pools.values() {
             if let Some(tls) = &pool.tls {
                 files.extend([&tls.ca, &tls.cert, &tls.key].into_iter().flatten().cloned());
@@ -60,12 +62,17 @@ impl File {
     }
 }
 
-/// The control interface: /metrics, /livez, /readyz.
+/// The control interface: what `lintel status`, `lintel reload` and the like ask, also /metrics, /livez and /readyz.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct AdminSpec {
-    /// A loopback address, or `unix:/PATH`. Default: `admin.sock` in the run directory, mode 0600.
+    /// `IP:PORT`, or `unix:/PATH`. Default: `admin.sock` in the run directory, mode 0600. Off loopback it needs `token` or
+    /// `tls.client_auth`.
     pub address: Option<Address>,
+    /// Without it nothing is changed over TCP. A unix socket needs none.
+    pub token: Option<SecretSpec>,
+    /// Speaks TLS on a TCP address; clients with a certificate of `client_auth` need no token.
+    pub tls: Option<tls::Spec>,
 }
 
 /// The process itself.

@@ -19,6 +19,7 @@ use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::reload;
 use tracing_subscriber::util::SubscriberInitExt;
 
+use super::events::Events;
 use super::metrics::Counter;
 use super::spec::{LogFormat, LogLevel, LogSpec};
 
@@ -42,6 +43,8 @@ pub struct Started {
     pub lost: Arc<Counter>,
     /// Takes another level, unless `RUST_LOG` says one.
     pub set_level: Box<dyn Fn(LogLevel) + Send + Sync>,
+    /// What happens, for whoever listens.
+    pub events: Events,
 }
 
 /// Starts the program log for the whole process. `RUST_LOG` overrides the level, `NO_COLOR` the colours of a terminal.
@@ -57,7 +60,9 @@ pub fn start(spec: &LogSpec) -> Result<Started, StartError> {
         LogFormat::Json => layer.json().flatten_event(true).with_ansi(false).boxed(),
     };
     // Takes the lines of the `log` crate too.
-    let started = tracing_subscriber::registry().with(layer.with_filter(filter)).try_init();
+    let events = Events::default();
+    let layers = vec![layer.with_filter(filter).boxed(), events.layer()];
+    let started = tracing_subscriber::registry().with(layers).try_init();
     started.map_err(|_| StartError::InPlace)?;
     let set_level = Box::new(move |level| {
         let _ = handle.reload(choose_filter(level, std::env::var_os("RUST_LOG")).0);
@@ -65,7 +70,7 @@ pub fn start(spec: &LogSpec) -> Result<Started, StartError> {
     if let Some(remark) = remark {
         tracing::warn!("{remark}");
     }
-    Ok(Started { lost: dropped, set_level })
+    Ok(Started { lost: dropped, set_level, events })
 }
 
 /// The filter for a level: Lintel's own lines from there on, and of the crates below it only what asks for attention.

@@ -4,6 +4,7 @@
 //! files and pipes happen on other threads. Nothing here decides anything.
 
 pub mod access_log;
+pub mod events;
 pub mod fault;
 mod label;
 pub mod log;
@@ -12,6 +13,7 @@ pub mod record;
 pub mod spec;
 
 pub use access_log::AccessLog;
+pub use events::Events;
 pub use fault::Fault;
 pub use label::Label;
 pub use metrics::Metrics;

@@ -130,17 +130,36 @@ fn http2(checker: &mut Checker<'_>, key_path: &str, limits: &Http2Limits) {
     }
 }
 
+/// The control interface: others than this machine's programs must show who they are.
+fn admin(checker: &mut Checker<'_>) {
+    let admin = &checker.file.admin;
+    let client_auth = admin.tls.as_ref().and_then(|tls| tls.client_auth.as_ref());
+    match &admin.address {
+        Some(Address::Inet(address)) if !address.ip().is_loopback() => {
+            if admin.token.is_none() && client_auth.is_none() {
+                let message = "off loopback the control interface needs to know who asks";
+                let help = "write `admin.token.file` or `admin.tls.client_auth`, or 127.0.0.1 before the port";
+                checker.problem("admin.address", message, help);
+            } else if admin.tls.is_none() {
+                let help = "write `admin.tls`, or have TLS end before it";
+                checker.warning("admin.address", "the token crosses the network in clear", help);
+            }
+        }
+        Some(address @ Address::Host { .. }) => local(checker, "admin.address", address),
+        None | Some(Address::Unix(_)) if admin.tls.is_some() => {
+            let help = "write an `admin.address` with a port, or take `tls` out";
+            checker.problem("admin.tls", "a unix socket speaks no TLS", help);
+        }
+        _ => {}
+    }
+    if admin.tls.as_ref().is_some_and(|tls| tls.certificates.is_empty()) {
+        checker.problem("admin.tls.certificates", "there is no certificate", "write `- { cert: ..., key: ... }`");
+    }
+}
+
 /// The addresses that are no listeners.
 fn others(checker: &mut Checker<'_>) {
-    if let Some(address) = &checker.file.admin.address {
-        local(checker, "admin.address", address);
-        if let Address::Inet(address) = address
-            && !address.ip().is_loopback()
-        {
-            let help = "write 127.0.0.1 or [::1] before the port";
-            checker.problem("admin.address", "the control interface listens on loopback only", help);
-        }
-    }
+    admin(checker);
     if let Some(metrics) = &checker.file.observability.metrics {
         let key_path = "observability.metrics.address";
         local(checker, key_path, &metrics.address);

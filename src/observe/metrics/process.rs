@@ -26,6 +26,7 @@ pub struct ProcessCells {
     pub(super) config: Mutex<Config>,
     pub(super) access_log: Mutex<Option<Arc<Counts>>>,
     pub(super) log_dropped: Mutex<Option<Arc<Counter>>>,
+    pub(super) admin_refused: Mutex<Option<Arc<Counter>>>,
 }
 
 /// What became of the config.
@@ -57,6 +58,11 @@ impl ProcessCells {
     /// Where the program log counts the lines it could not write.
     pub fn follow_log(&self, dropped: Arc<Counter>) {
         *self.log_dropped.lock() = Some(dropped);
+    }
+
+    /// Where the control interface counts whom it did not let in.
+    pub fn follow_admin(&self, refused: Arc<Counter>) {
+        *self.admin_refused.lock() = Some(refused);
     }
 
     fn access_log(&self, samples: &mut Samples<'_>, count: fn(&Counts) -> &Counter) {
@@ -135,6 +141,17 @@ impl Cells for ProcessCells {
             read: |cells, samples| {
                 if let Some(dropped) = &*cells.log_dropped.lock() {
                     samples.value(&[], dropped.count() as f64);
+                }
+            },
+        },
+        Family {
+            name: "lintel_admin_refused_total",
+            kind: Kind::Counter,
+            labels: &[],
+            help: "Requests to the control interface without the right token, Host or Origin.",
+            read: |cells, samples| {
+                if let Some(refused) = &*cells.admin_refused.lock() {
+                    samples.value(&[], refused.count() as f64);
                 }
             },
         },
