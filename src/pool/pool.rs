@@ -3,6 +3,7 @@
 //! The common path is one load of the server set, one pick and one claim, all on atomics. Locks are taken only when a
 //! request has to wait, a server is ejected or comes back, or the set changes.
 
+use std::convert::Infallible;
 use std::fmt;
 use std::sync::atomic::Ordering::{AcqRel, Relaxed};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
@@ -87,6 +88,8 @@ pub struct Pool {
     has_served: AtomicBool,
     /// What was ordered while it runs.
     pub(super) overrides: Mutex<Overrides>,
+    /// Who waits is served by it; until a reload is done that is the pool before.
+    is_in_force: AtomicBool,
     /// The pool that a reload put into the place of this one; who still holds this one is served by that.
     successor: OnceLock<Arc<Pool>>,
 }
@@ -116,6 +119,12 @@ impl Pool {
             before.filter(|before| before.spec.balance == spec.balance).map(|before| before.servers());
         let in_flight = || before.and_then(|before| before.in_flight.clone()).unwrap_or_default();
         let ejected_until = servers.iter().map(|server| server.state.ejected_until_ms.load(Relaxed));
+        let has_served = before.is_some_and(|before| before.has_served.load(Relaxed));
+        if let Some(before) = before.filter(|_| has_served) {
+            let known = before.servers();
+            let is_new = |server: &&Arc<Server>| known.find(server.id).is_none();
+            servers.iter().filter(is_new).for_each(|server| server.state.join_late(process_ms(now())));
+        }
         Arc::new(Self {
             queue: before.map_or_else(
                 || Arc::new(Queue::new(spec.queue.size, metrics.clone())),
@@ -132,7 +141,8 @@ impl Pool {
             ),
             changing: Mutex::new(()),
             replacing: Mutex::new(()),
-            has_served: AtomicBool::new(before.is_some_and(|before| before.has_served.load(Relaxed))),
+            has_served: AtomicBool::new(has_served),
+            is_in_force: AtomicBool::new(before.is_none()),
             overrides: Mutex::new(before.map(|before| before.kept_overrides()).unwrap_or_default()),
             successor: OnceLock::new(),
             set: ArcSwap::from_pointee(ServerSet::build(
@@ -150,6 +160,7 @@ impl Pool {
     /// Hands everything over to the pool that was built of this one, with its servers as they are to be by then.
     pub fn succeed(self: &Arc<Self>, by: &Arc<Self>) {
         by.queue.resize(by.spec.queue.size);
+        by.is_in_force.store(true, Relaxed);
         if self.successor.set(Arc::clone(by)).is_ok() {
             by.step(now());
         }
@@ -175,13 +186,26 @@ impl Pool {
     /// Takes another set of servers, of a new DNS answer. One that is in both keeps its state, being the same; one that
     /// is new starts slowly if the pool has served before; sessions bound to one that is gone move.
     pub fn replace_servers(self: &Arc<Self>, servers: Vec<Arc<Server>>) {
-        self.latest().replace_servers_here(servers);
+        let Ok(()) = self.change_servers(|_| Ok::<_, Infallible>(servers));
     }
 
-    fn replace_servers_here(self: &Arc<Self>, servers: Vec<Arc<Server>>) {
+    /// As `replace_servers`, with the servers that `change` makes of those there are; nobody else changes them meanwhile.
+    pub fn change_servers<E>(
+        self: &Arc<Self>,
+        change: impl FnOnce(&ServerSet) -> Result<Vec<Arc<Server>>, E>,
+    ) -> Result<(), E> {
+        self.latest().change_servers_here(change)
+    }
+
+    fn change_servers_here<E>(
+        self: &Arc<Self>,
+        change: impl FnOnce(&ServerSet) -> Result<Vec<Arc<Server>>, E>,
+    ) -> Result<(), E> {
         let now = now();
         let _replacing = self.replacing.lock();
         let before = self.set();
+        let servers = change(&before)?;
+        self.settle(servers.iter().filter(|server| before.find(server.id).is_none()));
         if self.has_served.load(Relaxed) {
             let is_new = |server: &&Arc<Server>| before.find(server.id).is_none();
             servers.iter().filter(is_new).for_each(|server| server.state.join_late(process_ms(now)));
@@ -195,11 +219,13 @@ impl Pool {
             self.plan_next_return();
         }
         self.step(now);
+        Ok(())
     }
 
     /// The servers of the Spec, with what was ordered since.
-    pub fn wanted_servers(&self) -> Vec<crate::server::Spec> {
-        self.overrides.lock().apply(&self.spec.servers)
+    pub fn wanted_servers(self: &Arc<Self>) -> Vec<crate::server::Spec> {
+        let pool = self.latest();
+        pool.overrides.lock().apply(&pool.spec.servers)
     }
 
     /// Whether a reload would forget something that was ordered.
@@ -285,6 +311,11 @@ impl Pool {
             self.metrics.retries_denied.add(1);
         }
         is_allowed
+    }
+
+    /// Whether it serves those who wait in its queue, which it may have from the pool before.
+    pub(super) fn is_in_force(&self) -> bool {
+        self.is_in_force.load(Relaxed)
     }
 
     /// The servers at this moment, for a moment: cheaper than `servers`.

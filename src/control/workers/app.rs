@@ -129,8 +129,14 @@ impl App {
                 Some(news) = ears.news.recv() => self.hear(news),
                 Some(said) = ears.said.recv() => self.listen(said),
                 Some(order) = ears.orders.recv() => match order {
+                    // Requests go to its pools from now on, whatever else has to wait for a rollout.
+                    Order::Change(change) => {
+                        self.crew.serve(&change.pool, &change.shares);
+                        self.waiting.push_back(Order::Change(change));
+                    }
                     Order::LetGo(heir) => {
-                        let _ = heir.send(AppState::of(&self));
+                        let rests = self.crew.output.leave().await;
+                        let _ = heir.send(AppState::of(&self, &rests));
                         return;
                     }
                     order => self.waiting.push_back(order),
@@ -140,6 +146,11 @@ impl App {
             self.look();
             self.take_orders();
         }
+    }
+
+    /// Whether workers are being replaced, or are to be.
+    pub fn is_rolling_out(&self) -> bool {
+        self.running.is_some() || !self.waiting.is_empty()
     }
 
     fn next_look(&self) -> Instant {
@@ -306,7 +317,7 @@ impl App {
         let (before, after) = (&self.crew.launcher.spec, &change.launcher.spec);
         let turnover = Turnover::of(before, after, self.count, super::count);
         self.surge = after.rollout.surge;
-        self.crew.change(change.pool, change.shares, change.rules, change.launcher);
+        self.crew.change(change.rules, change.launcher);
         match turnover {
             Turnover::Stay => {}
             Turnover::Scale(count) => {
@@ -340,6 +351,7 @@ impl App {
 
     fn stop(&mut self, done: oneshot::Sender<()>) {
         self.stopping = Some(done);
+        self.crew.part();
         // Whoever still waits for an order hears of the end as this task is over.
         self.running = None;
         let ids: Vec<Id> = self.crew.workers.keys().copied().collect();

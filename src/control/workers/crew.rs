@@ -15,12 +15,12 @@ use super::Check;
 use super::desk::{Desk, Load, Said};
 use super::files::Files;
 use super::launch::{Launcher, Place};
-use super::output::{Output, Source};
+use super::output::{Output, Rest, Source};
 use crate::keeper::{self, Keeper};
 use crate::net::Address;
 use crate::observe::metrics::{Metrics, WorkerMetrics};
 use crate::pool::Pool;
-use crate::server::{self, Server, process_ms};
+use crate::server::{self, Reason, Server, process_ms};
 use crate::snapshot::build::make_server;
 use crate::worker::machine::{Action, Entry, Event, Exit, Machine, Rules, Standing, State, To};
 use crate::worker::rollout::Id;
@@ -78,6 +78,7 @@ pub struct Crew {
     pub pool: Arc<Pool>,
     /// Further pools that its workers are servers of.
     shares: Vec<Arc<Pool>>,
+    is_parting: bool,
     pub rules: Rules,
     pub output: Arc<Output>,
     pub launcher: Arc<Launcher>,
@@ -120,6 +121,7 @@ impl Crew {
             workers: BTreeMap::new(),
             pool,
             shares,
+            is_parting: false,
             rules,
             output,
             launcher,
@@ -133,10 +135,14 @@ impl Crew {
         })
     }
 
-    /// Works for other pools, and by other settings for workers that start from now on.
-    pub fn change(&mut self, pool: Arc<Pool>, shares: Vec<Arc<Pool>>, rules: Rules, launcher: Launcher) {
-        (self.pool, self.shares, self.rules) = (pool, shares, rules);
-        self.launcher = Arc::new(launcher);
+    /// Other settings for workers that start from now on.
+    pub fn change(&mut self, rules: Rules, launcher: Launcher) {
+        (self.rules, self.launcher) = (rules, Arc::new(launcher));
+    }
+
+    /// Has its workers be the servers of these pools.
+    pub fn serve(&mut self, pool: &Arc<Pool>, shares: &[Arc<Pool>]) {
+        (self.pool, self.shares) = (Arc::clone(pool), shares.to_vec());
         let servers = self.servers();
         self.pools().for_each(|pool| pool.replace_servers(servers.clone()));
         (self.check)(&self.pool);
@@ -237,7 +243,7 @@ impl Crew {
             Action::Veto => self.veto(id),
             Action::Unveto => {
                 if let Some(server) = &worker.server {
-                    server.state.draining.store(false, Ordering::Relaxed);
+                    server.state.lift(Reason::Silent);
                     self.look_again();
                 }
             }
@@ -257,13 +263,24 @@ impl Crew {
         let has_other = self.workers.iter().any(|(other, worker)| *other != id && works(worker));
         let server = self.workers.get(&id).and_then(|worker| worker.server.as_ref());
         if let Some(server) = server.filter(|_| has_other) {
-            server.state.draining.store(true, Ordering::Relaxed);
+            server.state.withhold(Reason::Silent);
             self.look_again();
         }
     }
 
+    /// The pools that take its workers: not one that a reload gave other servers, which may be those of another app.
     fn pools(&self) -> impl Iterator<Item = &Arc<Pool>> {
-        [&self.pool].into_iter().chain(&self.shares)
+        let takes_workers = |pool: &&Arc<Pool>| {
+            let latest = pool.latest();
+            let is_of_apps = latest.spec.app.is_some() || latest.spec.workers_of.is_some();
+            is_of_apps && (!self.is_parting || Arc::ptr_eq(latest, pool))
+        };
+        [&self.pool].into_iter().chain(&self.shares).filter(takes_workers)
+    }
+
+    /// Its workers end, and their pool is no more theirs once a reload has put another in its place.
+    pub fn part(&mut self) {
+        self.is_parting = true;
     }
 
     /// Has every pool take note of what changed about a server.
@@ -290,7 +307,9 @@ impl Crew {
             let spawned = keeper.spawn(order).await;
             let told = match spawned {
                 Ok(spawned) => {
-                    let read = |source: Source, end: OwnedFd| output.read(id.slot.into(), run, source, end);
+                    let read = |source: Source, end: OwnedFd| {
+                        output.read(id.slot.into(), Rest::none(run, source), end);
+                    };
                     read(Source::Stdout, spawned.stdout);
                     read(Source::Stderr, spawned.stderr);
                     if let Some(port) = port {

@@ -17,14 +17,14 @@ mod process;
 mod succession;
 mod words;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::Permissions;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -32,15 +32,15 @@ use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
 
 pub use output::{Line, Output, Source};
-pub use succession::AppState;
+pub use succession::{AppState, WorkerState};
 
-use crate::keeper::{self, Keeper, Report};
+use crate::keeper::{self, Handover, Keeper, Report};
 use crate::observe::metrics::Metrics;
 use crate::pool::Pool;
 use crate::snapshot::{PoolPlan, Snapshot};
 use crate::worker::machine::{Ripe, Rules};
 use crate::worker::spec::{Instances, MOST_INSTANCES};
-use crate::worker::{Spec, cores};
+use crate::worker::{Spec, Turnover, cores};
 use app::{App, Change, Ears, Order};
 use crew::{Crew, News, Tools};
 use desk::Desk;
@@ -51,6 +51,11 @@ const PRELOAD: &str = include_str!("../../worker/preload.cjs");
 
 /// For workers whose app is no more to end by themselves.
 const LAST_WORKERS: Duration = Duration::from_secs(30);
+
+/// For the keeper to end once it has nothing to keep.
+const LAST_KEEPER: Duration = Duration::from_secs(3);
+/// For the keeper to tell what it keeps.
+const TAKE_OVER: Duration = Duration::from_secs(10);
 
 /// Why an order was not carried out.
 #[derive(Debug, thiserror::Error)]
@@ -83,6 +88,8 @@ pub struct Workers {
     places: Places,
     check: Check,
     apps: Mutex<BTreeMap<Arc<str>, Apparent>>,
+    /// Names of apps that were taken away.
+    gone: Mutex<BTreeSet<Arc<str>>>,
     /// From the first app on; ends its workers when it is dropped.
     station: Mutex<Option<Station>>,
     /// Of the Lintel before, until `reconcile`.
@@ -127,6 +134,7 @@ impl Workers {
             places,
             check,
             apps: Mutex::default(),
+            gone: Mutex::default(),
             station: Mutex::default(),
             estate: Mutex::default(),
         })
@@ -140,6 +148,7 @@ impl Workers {
             let stays = snapshot.pools.get(&**name).is_some_and(|plan| plan.pool.spec.app.is_some());
             if !stays {
                 tracing::info!(pool = &**name, "the app is taken away: its workers end");
+                self.gone.lock().insert(Arc::clone(name));
                 let _ = app.orders.send(Order::Stop(oneshot::channel().0));
             }
             stays
@@ -151,9 +160,7 @@ impl Workers {
         let station = self.station(&plans)?;
         for plan in plans {
             let Some(spec) = &plan.pool.spec.app else { continue };
-            let shares = snapshot.pools.values().map(|plan| &plan.pool);
-            let shares = shares.filter(|pool| pool.spec.workers_of.as_deref() == Some(&*plan.pool.name));
-            let shares: Vec<_> = shares.cloned().collect();
+            let shares = shares_of(snapshot, &plan.pool.name);
             match apps.get_mut(&plan.pool.name) {
                 Some(app) if Arc::ptr_eq(&app.plan, plan) && are_same(&app.shares, &shares) => {}
                 Some(app) => {
@@ -170,6 +177,21 @@ impl Workers {
             }
         }
         self.settle_estate(&station);
+        Ok(())
+    }
+
+    /// Starts the apps that are new in a plan which is not in force yet. Fails as `reconcile` does, with the pool.
+    pub fn start_new(&self, snapshot: &Snapshot) -> Result<(), (Arc<str>, io::Error)> {
+        let mut apps = self.apps.lock();
+        let plans: Vec<_> = snapshot.pools.values().filter(|plan| plan.pool.spec.app.is_some()).collect();
+        for plan in &plans {
+            let name = &plan.pool.name;
+            let (None, Some(spec)) = (apps.get(name), &plan.pool.spec.app) else { continue };
+            let failed = |error| (Arc::clone(name), error);
+            let station = self.station(&plans).map_err(failed)?;
+            let app = self.start(&station, plan, spec, shares_of(snapshot, name)).map_err(failed)?;
+            apps.insert(Arc::clone(name), app);
+        }
         Ok(())
     }
 
@@ -211,21 +233,30 @@ impl Workers {
         Ok(Station { keeper, desk, folder, preload, runs, newsrooms })
     }
 
-    /// Makes room at the keeper for the Lintel that is to follow this one: the end that it takes over with. `None` where
-    /// no app has run. Fails while a rollout is under way, which would be left half done.
-    pub fn successor(&self) -> Result<Option<OwnedFd>, OrderError> {
-        for (pool, app) in &*self.apps.lock() {
-            if app.view.lock()["rolling_out"] == true {
-                return Err(OrderError::Failed(format!("a rollout of {pool} is under way; try again when it is over")));
-            }
-        }
+    /// Makes room at the keeper for the Lintel that is to follow this one: the ends that it takes over with, and that this
+    /// one takes over with again where that comes to nothing. `None` where no app has run. Fails while a rollout is under
+    /// way, which would be left half done.
+    pub fn successor(&self) -> Result<Option<Handover>, OrderError> {
+        self.all_are_settled()?;
         let station = self.station.lock();
         let Some(station) = &*station else { return Ok(None) };
         station.keeper.lock().successor().map(Some).map_err(|error| OrderError::Failed(error.to_string()))
     }
 
-    /// Leaves all workers to the successor; nothing that happens to them is acted upon any more.
-    pub async fn let_go(&self) -> Vec<AppState> {
+    fn all_are_settled(&self) -> Result<(), OrderError> {
+        for (pool, app) in &*self.apps.lock() {
+            if app.view.lock()["rolling_out"] == true {
+                return Err(rolls_out(pool));
+            }
+        }
+        Ok(())
+    }
+
+    /// Leaves all workers to the successor; nothing that happens to them is acted upon any more. Gives what there is to
+    /// know of them. With an error nothing is left.
+    pub async fn let_go(&self) -> Result<Vec<AppState>, OrderError> {
+        // The successor took its time to start.
+        self.all_are_settled()?;
         let apps = std::mem::take(&mut *self.apps.lock());
         let mut states = Vec::new();
         for app in apps.into_values() {
@@ -237,7 +268,7 @@ impl Workers {
             station.desk.leave();
             station.keeper.lock().yield_to_successor();
         }
-        states
+        Ok(states)
     }
 
     /// Takes over what the Lintel before has let go, by the end of a connection that its keeper gave it; `reconcile` then
@@ -248,9 +279,11 @@ impl Workers {
         end: OwnedFd,
         apps: Vec<AppState>,
     ) -> io::Result<()> {
-        let (keeper, reports, running) = Keeper::take_over(end).await?;
+        let taken = tokio::time::timeout(TAKE_OVER, Keeper::take_over(end));
+        let (keeper, reports, running) = taken.await.map_err(|_| io::ErrorKind::TimedOut)??;
         let plans: Vec<_> = snapshot.pools.values().filter(|plan| plan.pool.spec.app.is_some()).collect();
-        let last_run = apps.iter().map(AppState::last_run).max().unwrap_or_default();
+        let last_run = running.iter().map(|process| process.run).max().unwrap_or_default();
+        tracing::info!(workers = running.len(), "took over the workers of the process before");
         let running = running.into_iter().map(|process| (process.run, process)).collect();
         *self.station.lock() = Some(self.open_station(&plans, keeper, reports, last_run)?);
         *self.estate.lock() = Some(Estate { apps, running });
@@ -313,9 +346,19 @@ impl Workers {
         let view = Arc::new(Mutex::new(Value::Null));
         let output = Arc::clone(&crew.output);
         let mut app = App::new(crew, count(spec.instances), spec.rollout.surge, Arc::clone(&view));
+        if self.gone.lock().contains(&plan.pool.name) {
+            // Workers of the app that was there before may still end, each with the socket that is named by its generation.
+            app.generation += station.runs.load(Ordering::Relaxed);
+        }
         if let Some(left) = left {
             (app.count, app.generation) = (left.count, left.generation);
-            if left.is_outdated(spec) {
+            let turnover = left.turnover(&app.crew.launcher, count);
+            if let Turnover::Scale(count) | Turnover::RollOver(count) = turnover
+                && count != left.count
+            {
+                let _ = orders.send(Order::Scale(count, oneshot::channel().0));
+            }
+            if matches!(turnover, Turnover::RollOver(_)) {
                 let _ = orders.send(Order::Rollout(oneshot::channel().0));
             }
         }
@@ -393,7 +436,21 @@ impl Workers {
         for ended in ends {
             let _ = ended.await;
         }
+        let ending = self.station.lock().take().map(|station| station.keeper.lock().end());
+        if let Some(ending) = ending {
+            let _ = tokio::time::timeout(LAST_KEEPER, ending).await;
+        }
     }
+}
+
+fn rolls_out(pool: &str) -> OrderError {
+    OrderError::Failed(format!("a rollout of {pool} is under way; try again when it is over"))
+}
+
+/// The pools that have the workers of an app for their servers, besides its own.
+fn shares_of(snapshot: &Snapshot, app: &str) -> Vec<Arc<Pool>> {
+    let pools = snapshot.pools.values().map(|plan| &plan.pool);
+    pools.filter(|pool| pool.spec.workers_of.as_deref() == Some(app)).cloned().collect()
 }
 
 fn are_same(before: &[Arc<Pool>], after: &[Arc<Pool>]) -> bool {
