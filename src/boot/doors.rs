@@ -140,6 +140,14 @@ impl Doors {
             .collect()
     }
 
+    /// Closes them, and waits for that.
+    pub async fn close(&mut self) {
+        for mut open in [self.metrics.take(), self.admin.take()].into_iter().flatten() {
+            open.serving.abort();
+            let _ = (&mut open.serving).await;
+        }
+    }
+
     /// Another process serves them from now on, but for those of these names.
     pub fn leave_files(&self, but_for: &[String]) {
         for (name, open) in [("metrics", &self.metrics), ("admin", &self.admin)] {

@@ -259,7 +259,7 @@ impl Running {
         tokio::spawn(async move { successor.tell_last_sessions(&live).await });
         // Whoever asked for the upgrade is told by this process; all others are answered by the new one.
         tokio::time::sleep(LAST_WORD).await;
-        self.doors = Doors::default();
+        self.doors.close().await;
         self.process.drain_over(drain_timeout);
         self.drain(drain_timeout).await;
         if let Some(log) = self.access_log {

@@ -349,7 +349,9 @@ fn signal(process: u32, signal: rustix::process::Signal) {
 pub fn decline(problems: &Problems) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
     runtime.block_on(async {
-        let talk = Talk::of_stdin()?;
+        let mut talk = Talk::of_stdin()?;
+        // What is not read makes the end a reset, which overtakes the answer.
+        while !matches!(talk.hear().await?.0, Message::Begin) {}
         talk.say(&Message::Failed { why: written(problems) }).await
     })
 }

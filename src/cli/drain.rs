@@ -13,7 +13,7 @@ use super::{ConfigArgs, client};
 use crate::units;
 
 /// Between two looks at what is left.
-const BETWEEN: Duration = Duration::from_millis(500);
+const BETWEEN: Duration = Duration::from_millis(250);
 /// Between two lines where there is no terminal.
 const BETWEEN_LINES: Duration = Duration::from_secs(5);
 /// The time passed and the server still has work.
@@ -79,13 +79,18 @@ pub(super) fn drain(args: &DrainArgs) -> anyhow::Result<ExitCode> {
     warn_of_the_last(&client::ask(&path, "GET", "/status")?.json()?, pool);
     let mut progress = Progress::new(if args.json { Shown::Nothing } else { Shown::AsFits });
     while !args.no_wait && left(&state) > 0 && Instant::now() < end {
-        progress.show(&args.server, left(&state), end.saturating_duration_since(Instant::now()));
         std::thread::sleep(BETWEEN.min(end.saturating_duration_since(Instant::now())));
         state = find(&client::ask(&path, "GET", "/status")?.json()?, pool, &name)
             .with_context(|| format!("{} is not in the pool any more", args.server))?;
         if !is_drained(&state) {
             progress.end();
-            anyhow::bail!("{} gets work again: by `lintel undrain`, or by a reload (--keep outlasts those)", args.server);
+            anyhow::bail!(
+                "{} gets work again: by `lintel undrain`, or by a reload (--keep outlasts those)",
+                args.server
+            );
+        }
+        if left(&state) > 0 {
+            progress.show(&args.server, left(&state), end.saturating_duration_since(Instant::now()));
         }
     }
     progress.end();

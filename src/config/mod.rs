@@ -13,6 +13,7 @@ mod interpolate;
 mod key_path;
 mod merge;
 mod parse;
+mod places;
 mod problem;
 mod read;
 pub mod reference;
@@ -26,6 +27,7 @@ use std::path::{Path, PathBuf};
 
 pub use file::File;
 pub use key_path::KeyPath;
+pub use places::{Places, places};
 pub use problem::{Problem, Problems, Severity, Spot};
 pub use schema::schema;
 pub use shown::HIDDEN;

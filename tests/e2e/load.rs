@@ -63,11 +63,6 @@ impl Load {
         eventually("the load goes on", came).await;
     }
 
-    /// How many answers came so far.
-    pub fn count(&self) -> usize {
-        self.answers.lock().len()
-    }
-
     /// Ends it; every request must have been served. Gives the bodies, in the order in which they came.
     pub async fn stop(self) -> Vec<String> {
         self.over.store(true, Ordering::SeqCst);

@@ -119,8 +119,6 @@ async fn what_is_under_way_goes_on_and_the_timeout_ends_the_pause() {
     let mut slow = Connection::open(lintel.http()).await;
     slow.send("GET /slow HTTP/1.1\r\nHost: a\r\n\r\n").await;
     assert_eq!(slow.bytes(10).await.len(), 10);
-    let mut socket = crate::support::Connection::open(lintel.http()).await;
-    socket.get("/").await;
     let began = Instant::now();
     let answer = lintel.order("/pools/web/pause?timeout=1s").await;
     assert_eq!(answer.status(), 200, "{}", answer.text());

@@ -238,13 +238,13 @@ async fn a_pool_of_workers_becomes_one_of_servers_and_back() {
 
 #[tokio::test]
 async fn what_workers_write_goes_where_the_new_config_says() {
-    let mut site = plan("instances: 1\nlogs: { directory: ./logs-a }\n").start(1).await;
+    let mut site = plan("directory: ./app\ninstances: 1\nlogs: { directory: ./logs-a }\n").start(1).await;
     let before = site.pids().await;
     let folder = site.lintel.path().to_owned();
     let text = |name: &str| fs::read_to_string(folder.join(name).join("app-0.log")).unwrap_or_default();
     site.ask("/say?one").await;
     eventually("the first line", async || text("logs-a").contains("one").then_some(())).await;
-    site.reload(plan("instances: 1\nlogs: { directory: ./logs-b }\n")).await;
+    site.reload(plan("directory: ./app\ninstances: 1\nlogs: { directory: ./logs-b }\n")).await;
     site.ask("/say?two").await;
     eventually("the second line", async || text("logs-b").contains("two").then_some(())).await;
     assert!(!text("logs-a").contains("two"));

@@ -111,7 +111,8 @@ async fn a_new_process_that_dies_with_the_workers_in_its_hands_gives_them_back()
     for round in 0..2 {
         let upgrading = house.run(&["upgrade"]);
         let killing = async {
-            house.said_again("took over the workers", round).await;
+            // The old process says so too, when it has them again.
+            house.said_again("took over the workers", 2 * round).await;
             let begun = house.logged("upgrading").pop().unwrap();
             signal(field_of(&begun, "pid").as_u64().unwrap() as u32, Signal::KILL);
         };

@@ -110,7 +110,7 @@ async fn no_session_that_begins_meanwhile_is_lost() {
     house.ready(3).await;
     let address = house.http();
     let (over, watched) = tokio::sync::watch::channel(false);
-    let opening = tokio::task::JoinSet::from_iter((0..8).map(|_| watched.clone()).map(async move |watched| {
+    let open_sessions = |watched: tokio::sync::watch::Receiver<bool>| async move {
         let mut homes = Vec::new();
         while !*watched.borrow() {
             let opened = get(address, "/socket.io/?EIO=4&transport=polling").await.text();
@@ -119,11 +119,13 @@ async fn no_session_that_begins_meanwhile_is_lost() {
             homes.push((sid.split('-').next().unwrap().to_owned(), sid));
         }
         homes
-    }));
+    };
+    let opening = tokio::task::JoinSet::from_iter((0..8).map(|_| open_sessions(watched.clone())));
     house.upgrade().await;
+    assert_eq!(code_of(house.first).await, 0);
     over.send_replace(true);
     let homes: Vec<_> = opening.join_all().await.into_iter().flatten().collect();
-    assert!(homes.len() > 20, "{}", homes.len());
+    assert!(homes.len() > 10, "{}", homes.len());
     for (home, sid) in &homes {
         let polled = get(address, &format!("/socket.io/?EIO=4&transport=polling&sid={sid}")).await;
         assert_eq!((polled.status(), polled.text()), (200, home.clone()), "{sid}");

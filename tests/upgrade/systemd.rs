@@ -139,7 +139,8 @@ async fn workers_get_nothing_that_is_meant_for_lintel() {
         assert_eq!(environment["LISTEN_PID"], pid);
         if round == 0 {
             house.upgrade().await;
-            assert_eq!(house.run(&["rollout", "app"]).await.code, Some(0));
+            let rolled = house.run(&["rollout", "app"]).await;
+            assert_eq!(rolled.code, Some(0), "{rolled:?}");
         }
     }
     house.stop().await;
@@ -242,8 +243,8 @@ fn the_units_are_understood_by_systemd() {
     for name in ["lintel.service", "lintel.socket"] {
         // The program is where the test has it, and the user is one that there is.
         let text = std::fs::read_to_string(conf.join(name)).unwrap();
-        let text = text.replace("/usr/bin/lintel", env!("CARGO_BIN_EXE_lintel")).replace("User=lintel", "User=nobody");
-        std::fs::write(folder.path().join(name), text.replace("Group=lintel", "Group=nogroup")).unwrap();
+        let text = text.replace("/usr/bin/lintel", env!("CARGO_BIN_EXE_lintel")).replace("User=lintel", "User=daemon");
+        std::fs::write(folder.path().join(name), text.replace("Group=lintel", "Group=daemon")).unwrap();
     }
     let verify = Command::new("systemd-analyze")
         .args(["verify", "--man=no", "--recursive-errors=no"])
