@@ -102,7 +102,9 @@ impl Doors {
         }
         let admin = match Door::admin(written, &self.locks, &locks, &directories.run) {
             Ok(door) => Some(door),
-            Err(source) if written.is_some() => return Err(PrepareError { at: "admin.address".to_owned(), source }),
+            Err(source) if written.is_some() => {
+                return Err(PrepareError { at: "admin.address".to_owned(), source });
+            }
             // Two of them with one run directory: the second one serves, without its control interface.
             Err(error) => {
                 tracing::warn!("no control interface: {error}");

@@ -162,7 +162,8 @@ impl Engines {
         let rounds = Arc::clone(&self.rounds);
         async move {
             let Some(beat) = service::watchdog_interval() else { return };
-            let read = || -> Vec<u64> { rounds.iter().map(|rounds| rounds.load(Ordering::Relaxed)).collect() };
+            let read =
+                || -> Vec<u64> { rounds.iter().map(|rounds| rounds.load(Ordering::Relaxed)).collect() };
             loop {
                 let before = read();
                 tokio::time::sleep(beat / 2).await;

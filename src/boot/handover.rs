@@ -112,9 +112,7 @@ impl Talk {
     /// Says something with a descriptor.
     pub async fn pass(&self, message: &Message, descriptors: Vec<OwnedFd>) -> io::Result<()> {
         let bytes = protocol::encode(message).map_err(io::Error::other)?;
-        self.socket
-            .async_io(Interest::WRITABLE, |socket| protocol::send(socket, &bytes, &descriptors))
-            .await
+        self.socket.async_io(Interest::WRITABLE, |socket| protocol::send(socket, &bytes, &descriptors)).await
     }
 
     /// The next message; an error of kind `UnexpectedEof` once the other process is gone.

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use listenfd::ListenFd;
 
-use crate::admin::{Door, Locks};
 use crate::admin::door::Reach;
+use crate::admin::{Door, Locks};
 use crate::listener::Socket;
 use crate::net::Address;
 
@@ -43,7 +43,8 @@ impl Inherited {
         for index in 0..listening.len() {
             let name = names.next().unwrap_or_default();
             let inet = listening.take_tcp_listener(index).ok().flatten().map(OwnedFd::from);
-            let descriptor = inet.or_else(|| listening.take_unix_listener(index).ok().flatten().map(OwnedFd::from));
+            let descriptor =
+                inet.or_else(|| listening.take_unix_listener(index).ok().flatten().map(OwnedFd::from));
             match descriptor {
                 Some(descriptor) => {
                     sockets.push(Passed { kind: Kind::Listener, name, address: None, descriptor });
@@ -74,12 +75,7 @@ impl Inherited {
         }
     }
 
-    pub fn door(
-        &mut self,
-        name: &str,
-        address: &Address,
-        locks: &Arc<ArcSwap<Locks>>,
-    ) -> Option<Door> {
+    pub fn door(&mut self, name: &str, address: &Address, locks: &Arc<ArcSwap<Locks>>) -> Option<Door> {
         let fits = |passed: &Passed| {
             passed.kind == Kind::Door
                 && passed.name == name

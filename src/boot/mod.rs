@@ -58,7 +58,9 @@ pub fn run(path: &Path, loaded: Loaded, start: Start) -> anyhow::Result<()> {
     let outcome = control.block_on(async {
         let mut heir = match start {
             Start::Fresh => None,
-            Start::TakeOver => Some(Heir::receive().await.context("cannot take over from the Lintel before")?),
+            Start::TakeOver => {
+                Some(Heir::receive().await.context("cannot take over from the Lintel before")?)
+            }
         };
         match Running::start(path, loaded, log, heir.as_mut()).await {
             Ok(running) => {

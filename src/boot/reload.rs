@@ -13,8 +13,8 @@ use crate::clock;
 use crate::config::{self, Loaded, Problems, render};
 use crate::control::command::{LastReload, Reloaded};
 use crate::control::plan::needs_restart;
-use crate::snapshot::{self, Snapshot};
 use crate::snapshot::build::{Built, Surroundings};
+use crate::snapshot::{self, Snapshot};
 
 impl Running {
     /// Reads the file that the program was started with, and takes it if there is no problem in it.

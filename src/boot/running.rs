@@ -90,39 +90,20 @@ impl Running {
         if let Some(heir) = &mut heir {
             inherited = std::mem::take(&mut heir.inherited);
         }
-        let runtime = &loaded.file.runtime;
-        let directories = directories::resolve(&directories::Surroundings {
-            state: runtime.state_directory.as_deref(),
-            run: runtime.run_directory.as_deref(),
-            environment: &|name| std::env::var_os(name),
-            root: Path::new("/"),
-        })?;
-        let metrics = Metrics::new(env!("CARGO_PKG_VERSION"));
-        metrics.process.follow_log(Arc::clone(&log.lost));
-        let access_log = open_access_log(&loaded.file)?;
-        if let Some(log) = &access_log {
-            metrics.process.follow_access_log(log.counts());
-        }
-        let snapshot = first_plan(&loaded, &metrics, access_log.clone(), &directories)?;
+        let Basis { directories, metrics, access_log, live } = basis(&loaded, &log)?;
+        let snapshot = live.load_full();
         if let Some(heir) = &mut heir {
             heir.hand_out_tickets(&snapshot);
         }
         let open_files = fd_limit::raise();
-        let count = match runtime.threads {
-            Threads::Auto => threads::auto().get(),
-            Threads::Count(count) => count.into(),
-        };
-        let (process, live) = (Arc::new(Process::new()), Arc::new(Live::from(Arc::new(snapshot))));
-        let snapshot = live.load_full();
+        let (process, count) = (Arc::new(Process::new()), threads_of(&loaded.file));
         let engines = Engines::start(count, &process, &live).context("cannot start the engine threads")?;
         let possible = possible_connections(open_files);
         let gate = Gate::new(most_connections(&snapshot, open_files), possible);
         let mut listeners = Listeners::new(gate);
         let prepared = listeners.prepare(&snapshot, &engines, &mut inherited).map_err(first_error)?;
         let (readiness, watched) = watch::channel(Readiness::Starting("first checks and look-ups".into()));
-        let rendered = Arc::clone(&metrics);
-        let surface = Surface::new(move || rendered.render(), watched);
-        metrics.process.follow_admin(surface.refused.count());
+        let surface = surface(&metrics, watched);
         let mut doors = Doors::default();
         let opened = doors.prepare(&loaded.file, &directories, &mut inherited)?;
         doors.commit(&loaded.file, opened, &surface);
@@ -131,38 +112,18 @@ impl Running {
         let tasks = Arc::new(Tasks::start(&live, &metrics));
         tasks.reconcile(&snapshot);
         let workers = start_workers(&loaded, &metrics, &directories, &tasks);
-        if let Some(heir) = &mut heir {
-            let (keeper, apps) = heir.take_over().await.context("the Lintel before did not hand over")?;
-            if let Some(keeper) = keeper {
-                workers.take_over(&snapshot, keeper, apps).await.context("cannot take over the workers")?;
-            }
-        }
+        take_over_workers(&mut heir, &workers, &snapshot).await?;
         workers.reconcile(&snapshot).context("cannot start workers")?;
         let (orders, commands) = mpsc::unbounded_channel();
         let last_reload = Arc::default();
-        let office = Office {
-            live: Arc::clone(&live),
-            workers: Arc::clone(&workers),
-            commands: orders,
-            last_reload: Arc::clone(&last_reload),
-            check: check_of(&tasks),
-            part: part_of(&live, &engines),
-            events: log.events.clone(),
-            followers: Followers::default(),
-        };
+        let office = office(&live, &workers, &tasks, &engines, &log, orders, &last_reload);
         let _ = surface.office.set(office);
         first_round(&tasks, &workers, &snapshot).await;
         if let Some(heir) = &mut heir {
             heir.hand_out_sessions(&snapshot);
         }
         listeners.commit(&snapshot, &engines, prepared);
-        match &mut heir {
-            Some(heir) => heir.leave(&inherited),
-            None => match inherited.left(Kind::Listener) {
-                names if names.is_empty() => {}
-                names => tracing::warn!(?names, "sockets that were passed on and that no listener wants"),
-            },
-        }
+        leave_unused(&mut heir, &inherited);
         let _ = readiness.send(Readiness::Ready);
         tracing::info!(version = env!("CARGO_PKG_VERSION"), threads = count, open_files, "ready");
         service::ready();
@@ -320,6 +281,94 @@ enum End {
     Stop,
     /// Another process serves.
     Succeeded(Successor),
+}
+
+/// What is made of the file alone.
+struct Basis {
+    directories: Directories,
+    metrics: Arc<Metrics>,
+    access_log: Option<Arc<AccessLog>>,
+    live: Arc<Live>,
+}
+
+fn basis(loaded: &Loaded, log: &Started) -> anyhow::Result<Basis> {
+    let runtime = &loaded.file.runtime;
+    let directories = directories::resolve(&directories::Surroundings {
+        state: runtime.state_directory.as_deref(),
+        run: runtime.run_directory.as_deref(),
+        environment: &|name| std::env::var_os(name),
+        root: Path::new("/"),
+    })?;
+    let metrics = Metrics::new(env!("CARGO_PKG_VERSION"));
+    metrics.process.follow_log(Arc::clone(&log.lost));
+    let access_log = open_access_log(&loaded.file)?;
+    if let Some(log) = &access_log {
+        metrics.process.follow_access_log(log.counts());
+    }
+    let snapshot = first_plan(loaded, &metrics, access_log.clone(), &directories)?;
+    let live = Arc::new(Live::from(Arc::new(snapshot)));
+    Ok(Basis { directories, metrics, access_log, live })
+}
+
+fn threads_of(file: &File) -> usize {
+    match file.runtime.threads {
+        Threads::Auto => threads::auto().get(),
+        Threads::Count(count) => count.into(),
+    }
+}
+
+/// Takes over the workers of the Lintel before, where there is one.
+async fn take_over_workers(
+    heir: &mut Option<&mut Heir>,
+    workers: &Workers,
+    snapshot: &Snapshot,
+) -> anyhow::Result<()> {
+    let Some(heir) = heir else { return Ok(()) };
+    let (keeper, apps) = heir.take_over().await.context("the Lintel before did not hand over")?;
+    if let Some(keeper) = keeper {
+        workers.take_over(snapshot, keeper, apps).await.context("cannot take over the workers")?;
+    }
+    Ok(())
+}
+
+/// Who is told and asked through the control interface.
+fn office(
+    live: &Arc<Live>,
+    workers: &Arc<Workers>,
+    tasks: &Arc<Tasks>,
+    engines: &Engines,
+    log: &Started,
+    orders: mpsc::UnboundedSender<Command>,
+    last_reload: &Arc<Mutex<LastReload>>,
+) -> Office {
+    Office {
+        live: Arc::clone(live),
+        workers: Arc::clone(workers),
+        commands: orders,
+        last_reload: Arc::clone(last_reload),
+        check: check_of(tasks),
+        part: part_of(live, engines),
+        events: log.events.clone(),
+        followers: Followers::default(),
+    }
+}
+
+fn surface(metrics: &Arc<Metrics>, watched: watch::Receiver<Readiness>) -> Arc<Surface> {
+    let rendered = Arc::clone(metrics);
+    let surface = Surface::new(move || rendered.render(), watched);
+    metrics.process.follow_admin(surface.refused.count());
+    surface
+}
+
+/// Sockets that nobody wants.
+fn leave_unused(heir: &mut Option<&mut Heir>, inherited: &Inherited) {
+    match heir {
+        Some(heir) => heir.leave(inherited),
+        None => match inherited.left(Kind::Listener) {
+            names if names.is_empty() => {}
+            names => tracing::warn!(?names, "sockets that were passed on and that no listener wants"),
+        },
+    }
 }
 
 /// Whoever asks for the end twice means it; log files are opened anew meanwhile too.

@@ -246,7 +246,9 @@ impl Running {
             talk.pass(&message, vec![descriptor]).await.map_err(lost)?;
         }
         for (name, address, descriptor) in self.doors.descriptors() {
-            talk.pass(&Message::Door { name: name.to_owned(), address }, vec![descriptor]).await.map_err(lost)?;
+            talk.pass(&Message::Door { name: name.to_owned(), address }, vec![descriptor])
+                .await
+                .map_err(lost)?;
         }
         for listener in &self.live.load().listeners {
             let Some(tls) = &listener.tls else { continue };
@@ -308,7 +310,8 @@ async fn tell_sessions(talk: &Talk, snapshot: &Snapshot) -> io::Result<()> {
     for (name, plan) in &snapshot.pools {
         let sessions = plan.pool.sessions(now);
         for sessions in sessions.chunks(SESSIONS) {
-            let sessions = sessions.iter().map(|(sid, server, life)| (sid.clone(), server.to_string(), *life));
+            let sessions =
+                sessions.iter().map(|(sid, server, life)| (sid.clone(), server.to_string(), *life));
             let message = Message::Sessions { pool: name.clone(), sessions: sessions.collect() };
             talk.say(&message).await?;
         }
@@ -322,7 +325,9 @@ const GONE: &str = "it ended; the log has its reason";
 fn lost(error: io::Error) -> String {
     match error.kind() {
         // With something unread it is a reset.
-        io::ErrorKind::UnexpectedEof | io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset => GONE.to_owned(),
+        io::ErrorKind::UnexpectedEof | io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset => {
+            GONE.to_owned()
+        }
         _ => error.to_string(),
     }
 }
@@ -357,7 +362,8 @@ pub fn decline(problems: &Problems) -> io::Result<()> {
 }
 
 fn written(problems: &Problems) -> String {
-    let lines: Vec<String> = problems.0.iter().map(|problem| format!("\n  {}", render::line(problem))).collect();
+    let lines: Vec<String> =
+        problems.0.iter().map(|problem| format!("\n  {}", render::line(problem))).collect();
     let mut why = format!("the config has problems:{}", lines.concat());
     why.truncate(why.floor_char_boundary(LONGEST_REASON));
     why

@@ -15,9 +15,10 @@ const BETWEEN_LOOKS: Duration = Duration::from_millis(10);
 
 /// Waits until every pool of the next plan that is new or changed has a server to give, as far as one may come.
 pub async fn up(next: &Snapshot, before: &Snapshot) {
-    let changed = next.pools.iter().filter(|(name, plan)| {
-        before.pools.get(*name).is_none_or(|old| !Arc::ptr_eq(old, plan))
-    });
+    let changed = next
+        .pools
+        .iter()
+        .filter(|(name, plan)| before.pools.get(*name).is_none_or(|old| !Arc::ptr_eq(old, plan)));
     let mut cold: Vec<_> = changed.map(|(name, plan)| (plan, before.pools.get(name))).collect();
     let warming = async {
         loop {

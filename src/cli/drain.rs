@@ -173,7 +173,9 @@ pub(super) fn place(pool: &str, server: &str) -> String {
 fn warn_of_the_last(status: &Value, pool: &str) {
     let works = |server: &Value| matches!(server["state"].as_str(), Some("up" | "ejected"));
     if !servers(status, pool).any(works) {
-        anstream::eprintln!("no other server of {pool} is up: its requests are answered with 503 from now on");
+        anstream::eprintln!(
+            "no other server of {pool} is up: its requests are answered with 503 from now on"
+        );
     }
 }
 

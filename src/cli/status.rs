@@ -105,7 +105,8 @@ fn servers(before: &Value, pool: &Value) -> String {
         let rate = asked.saturating_sub(earlier) as f64 / BETWEEN.as_secs_f64();
         let is_drained = items(&server["orders"]).any(|order| order["what"] == "drained");
         // A server that drains without an order is a worker on its way out.
-        let state = if is_drained && server["state"] == "draining" { "drained" } else { word(&server["state"]) };
+        let state =
+            if is_drained && server["state"] == "draining" { "drained" } else { word(&server["state"]) };
         let mut row = vec![
             word(&server["name"]).to_owned(),
             state.to_owned(),
@@ -116,7 +117,8 @@ fn servers(before: &Value, pool: &Value) -> String {
         ];
         row.extend(has_weights.then(|| server["weight"].to_string()));
         let orders = items(&server["orders"]);
-        let orders: Vec<_> = orders.map(|order| format!("{}{}", word(&order["what"]), lasting(order))).collect();
+        let orders: Vec<_> =
+            orders.map(|order| format!("{}{}", word(&order["what"]), lasting(order))).collect();
         row.extend(has_orders.then(|| orders.join(", ")));
         table.row(row);
     }
@@ -243,9 +245,13 @@ mod tests {
             }],
         });
         let text = picture(&status, &status);
-        let line = |server: &str| text.lines().find(|line| line.contains(server)).unwrap_or_default().to_owned();
+        let line =
+            |server: &str| text.lines().find(|line| line.contains(server)).unwrap_or_default().to_owned();
         assert!(text.contains("pool api, 7 requests wait, paused for 12 s at most"), "{text}");
-        assert!(line("10.0.0.1:80").contains(" drained ") && line("10.0.0.1:80").contains("drained, weighed (kept)"));
+        assert!(
+            line("10.0.0.1:80").contains(" drained ")
+                && line("10.0.0.1:80").contains("drained, weighed (kept)")
+        );
         assert!(line("10.0.0.3:80").contains("draining"), "{text}");
         assert!(text.contains("10.0.0.9:80 of the file is taken out (kept)"), "{text}");
     }

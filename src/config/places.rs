@@ -101,18 +101,24 @@ mod tests {
         assert_eq!(places.state, Some("/state".into()));
         // Neither unknown keys nor values of the wrong kind matter.
         assert_eq!(read(&format!("{text}nonsense: [1]\nlisteners: 7\n")), places);
-        assert_eq!(read(&format!("{{ \"admin\": {{ address: \":{}\" }} }}", "9900")).admin, ":9900".parse().ok());
+        assert_eq!(
+            read(&format!("{{ \"admin\": {{ address: \":{}\" }} }}", "9900")).admin,
+            ":9900".parse().ok()
+        );
     }
 
     #[test]
     fn places_are_found_beside_what_is_no_yaml() {
-        let text = "listeners: [\nadmin:\n  # where\n  address: \"127.0.0.1:${PORT}\"\n\nroutes:\n\t- nonsense: [\n";
+        let text =
+            "listeners: [\nadmin:\n  # where\n  address: \"127.0.0.1:${PORT}\"\n\nroutes:\n\t- nonsense: [\n";
         assert_eq!(read(text).admin.map(|address| address.to_string()), Some("127.0.0.1:9900".to_owned()));
     }
 
     #[test]
     fn what_cannot_be_made_out_is_not_there() {
-        for text in ["", "admin:", "admin: [", "admin: { address: ${MISSING} }", "admin: { address: [1] }", "- admin"] {
+        for text in
+            ["", "admin:", "admin: [", "admin: { address: ${MISSING} }", "admin: { address: [1] }", "- admin"]
+        {
             assert_eq!(read(text), Places::default(), "{text}");
         }
         assert_eq!(places(Path::new("/nowhere/lintel.yaml"), &|_| None), Places::default());

@@ -75,7 +75,11 @@ pub enum SpawnError {
 /// What a handle wants of the task.
 #[derive(Debug)]
 enum Wish {
-    Spawn { run: u64, bytes: Vec<u8>, answer: Reply },
+    Spawn {
+        run: u64,
+        bytes: Vec<u8>,
+        answer: Reply,
+    },
     Send(Vec<u8>, Vec<OwnedFd>),
     /// Tell the keeper that its successor is Lintel now, and end.
     Yield,
@@ -140,8 +144,9 @@ impl Keeper {
         let connection = watch(end, Interest::READABLE | Interest::WRITABLE)?;
         let (mut room, mut running) = (protocol::room(), Vec::new());
         loop {
-            let received =
-                connection.async_io(Interest::READABLE, |socket| protocol::receive(socket, &mut room)).await?;
+            let received = connection
+                .async_io(Interest::READABLE, |socket| protocol::receive(socket, &mut room))
+                .await?;
             match received {
                 Received::Message(Answer::Running { run, pid }, descriptors) => {
                     let output = <[OwnedFd; 2]>::try_from(descriptors).ok().map(|[one, two]| (one, two));
@@ -223,7 +228,13 @@ impl From<EncodeError> for SpawnError {
 fn launch(program: &Path, connection: OwnedFd) -> io::Result<Child> {
     // What it has to say belongs among errors: stdout may be the access log.
     let stdout = io::stderr().as_fd().try_clone_to_owned().map_or_else(|_| Stdio::null(), Stdio::from);
-    Command::new(program).arg0("lintel").arg("keeper").stdin(connection).stdout(stdout).stderr(Stdio::inherit()).spawn()
+    Command::new(program)
+        .arg0("lintel")
+        .arg("keeper")
+        .stdin(connection)
+        .stdout(stdout)
+        .stderr(Stdio::inherit())
+        .spawn()
 }
 
 #[expect(

@@ -260,7 +260,8 @@ impl Process {
         self.lintel = Some(next);
         // What was not read by the one before is all told again by what there is.
         self.answers.clear();
-        let runs: Vec<(u64, u32)> = self.workers.iter().map(|(run, worker)| (*run, number(worker.pid))).collect();
+        let runs: Vec<(u64, u32)> =
+            self.workers.iter().map(|(run, worker)| (*run, number(worker.pid))).collect();
         for (run, pid) in runs {
             let shares = self.workers.get(&run).and_then(|worker| {
                 Some(vec![worker.stdout.try_clone().ok()?, worker.stderr.try_clone().ok()?])
@@ -445,7 +446,8 @@ fn listed_children() -> Vec<Pid> {
 fn is_held(end: &OwnedFd) -> bool {
     let mut looked = [PollFd::new(end, PollFlags::IN)];
     let nothing = Timespec { tv_sec: 0, tv_nsec: 0 };
-    poll(&mut looked, Some(&nothing)).is_ok() && !looked.iter().any(|end| end.revents().intersects(PollFlags::HUP))
+    poll(&mut looked, Some(&nothing)).is_ok()
+        && !looked.iter().any(|end| end.revents().intersects(PollFlags::HUP))
 }
 
 fn number(pid: Pid) -> u32 {

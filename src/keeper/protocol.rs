@@ -68,8 +68,14 @@ pub enum To {
 #[serde(rename_all = "snake_case")]
 pub(super) enum Request {
     Spawn(Order),
-    Signal { run: u64, signal: i32, to: To },
-    CloseSocket { path: PathBuf },
+    Signal {
+        run: u64,
+        signal: i32,
+        to: To,
+    },
+    CloseSocket {
+        path: PathBuf,
+    },
     /// Comes with the end of a connection to the Lintel that is to follow this one, and with the end of one to this Lintel,
     /// which is Lintel again where its successor ends while it holds the other end of that.
     Successor,

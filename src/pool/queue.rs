@@ -372,8 +372,7 @@ impl Line {
         if let Ok(lease) = &mut answer {
             lease.paused = self.paused.saturating_sub(waiter.paused_before);
         }
-        if let Err(unheard) = waiter.answer.send(answer)
-        {
+        if let Err(unheard) = waiter.answer.send(answer) {
             debug_assert!(false, "a waiter in line has dropped its end");
             std::mem::forget(unheard);
         }

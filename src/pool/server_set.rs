@@ -239,11 +239,19 @@ mod tests {
         let session = Choice { span: Span::Session, max_in_flight: 2, ..choice(&[]) };
         outgoing(0);
         assert_eq!(claimed(&set, None, &session), Ok("10.0.0.2:80".into()));
-        assert_eq!(claimed(&set, None, &choice(&[])), Ok("10.0.0.1:80".into()), "a request alone may go there");
+        assert_eq!(
+            claimed(&set, None, &choice(&[])),
+            Ok("10.0.0.1:80".into()),
+            "a request alone may go there"
+        );
         assert_eq!(claimed(&set, None, &session), Ok("10.0.0.2:80".into()), "however busy the other is");
         assert_eq!(claimed(&set, None, &session), Ok("10.0.0.1:80".into()), "rather than wait");
         set.servers.iter().for_each(|server| server.state.in_flight.store(0, Relaxed));
-        assert_eq!(claimed(&set, Some(set.servers[0].id), &session), Ok("10.0.0.1:80".into()), "it has begun");
+        assert_eq!(
+            claimed(&set, Some(set.servers[0].id), &session),
+            Ok("10.0.0.1:80".into()),
+            "it has begun"
+        );
         outgoing(1);
         assert_eq!(claimed(&set, None, &session), Ok("10.0.0.2:80".into()), "rather than a backup");
     }

@@ -105,7 +105,15 @@ impl Tunnel {
     pub fn new(client: (Pipe, Buffer), server: (Pipe, Buffer), idle: Duration, protocol: &[u8]) -> Self {
         let (client, server) = (Side::new(client), Side::new(server));
         let is_websocket = protocol.eq_ignore_ascii_case(b"websocket");
-        Self { client, server, idle, is_websocket, stage: Stage::Open, leaving: Leaving::No, goodbye: GOING_AWAY }
+        Self {
+            client,
+            server,
+            idle,
+            is_websocket,
+            stage: Stage::Open,
+            leaving: Leaving::No,
+            goodbye: GOING_AWAY,
+        }
     }
 
     /// Pumps until both sides are done. `ways` are the lives of the listener and the route that it came by.

@@ -10,9 +10,9 @@ mod handshake;
 mod pem;
 pub mod spec;
 mod terminator;
-mod tickets;
 #[cfg(test)]
 pub(crate) mod testing;
+mod tickets;
 
 pub use crate::observe::metrics::HandshakeFailure;
 pub use certificate::Expiry;

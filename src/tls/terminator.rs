@@ -24,8 +24,8 @@ use tokio_rustls::server::TlsStream;
 
 use super::certificate::Expiry;
 use super::certificates::Certificates;
-use super::tickets::{TicketKey, Tickets};
 use super::spec::{ClientAuthMode, ClientAuthSpec, MinVersion, Spec};
+use super::tickets::{TicketKey, Tickets};
 use super::{
     BUFFER_LIMIT, BuildError, ClientCertificate, HandshakeError, HandshakeFailure, Warning, provider,
     read_authorities,

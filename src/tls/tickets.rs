@@ -59,7 +59,8 @@ impl Tickets {
     }
 
     fn renew(&self, now: Duration) {
-        let is_old = |keys: &[Key]| keys.first().is_none_or(|key| now.saturating_sub(key.secret.made) >= KEY_LIFE);
+        let is_old =
+            |keys: &[Key]| keys.first().is_none_or(|key| now.saturating_sub(key.secret.made) >= KEY_LIFE);
         if !is_old(&self.0.read()) {
             return;
         }
@@ -173,7 +174,11 @@ mod tests {
         let keys = ours.keys().iter().map(|key| TicketKey::of_bytes(&key.to_bytes()).unwrap()).collect();
         theirs.take(keys);
         assert_eq!(theirs.open(&ticket, START).unwrap(), b"session");
-        assert_ne!(ours.seal(b"session", START), ours.seal(b"session", START), "each with a nonce of its own");
+        assert_ne!(
+            ours.seal(b"session", START),
+            ours.seal(b"session", START),
+            "each with a nonce of its own"
+        );
     }
 
     #[test]

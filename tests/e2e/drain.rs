@@ -17,7 +17,8 @@ use crate::support::{Connection, Lintel, Origin, eventually, get, within};
 /// A server as status shows it.
 async fn server(lintel: &Lintel, name: &str) -> Value {
     let status = lintel.status().await;
-    let servers = status["pools"].as_array().into_iter().flatten().flat_map(|pool| pool["servers"].as_array());
+    let servers =
+        status["pools"].as_array().into_iter().flatten().flat_map(|pool| pool["servers"].as_array());
     servers.flatten().find(|server| server["name"] == name).cloned().unwrap_or_default()
 }
 
@@ -70,7 +71,8 @@ async fn a_bound_session_stays_on_a_drained_server_and_its_websocket_is_not_sent
     let mut first = Connection::open(lintel.http()).await;
     first.send(upgrade("")).await;
     let switched = first.response().await;
-    let cookie = switched.field("set-cookie").expect("a cookie").split(';').next().unwrap_or_default().to_owned();
+    let cookie =
+        switched.field("set-cookie").expect("a cookie").split(';').next().unwrap_or_default().to_owned();
     let home = if one.open() == 1 { &one } else { &two };
     lintel.run(&["drain", &of(home), "--timeout", "1s", "--no-wait"]).await;
     // The one from before the order is told to come back: 1012, in a frame of four bytes.
@@ -80,7 +82,10 @@ async fn a_bound_session_stays_on_a_drained_server_and_its_websocket_is_not_sent
     again.send(upgrade(&format!("Cookie: {cookie}\r\n"))).await;
     assert_eq!(again.response().await.status(), 101);
     assert_eq!(home.open(), 1, "it is where its session is");
-    assert!(stays_silent(Duration::from_millis(1500), again.bytes(1)).await, "and is not sent away once more");
+    assert!(
+        stays_silent(Duration::from_millis(1500), again.bytes(1)).await,
+        "and is not sent away once more"
+    );
     let mut stranger = Connection::open(lintel.http()).await;
     stranger.send(upgrade("")).await;
     stranger.response().await;
@@ -119,7 +124,8 @@ async fn two_hundred_websockets_are_told_to_come_back_spread_over_the_timeout() 
     // Evenly: about 28 come in each half second of the 3.6.
     for window in 0..7u32 {
         let from = Duration::from_millis(500) * window;
-        let count = times.iter().filter(|time| (from..from + Duration::from_millis(500)).contains(*time)).count();
+        let count =
+            times.iter().filter(|time| (from..from + Duration::from_millis(500)).contains(*time)).count();
         assert!((5..=80).contains(&count), "{count} between {from:?} and half a second later");
     }
     let mut socket = websocket::open(lintel.http(), "/ws").await;
@@ -131,7 +137,8 @@ async fn a_goodbye_is_put_off_hastened_and_taken_back_by_later_orders() {
     let one = echo_origin("one");
     let lintel = Lintel::before(&[&one], "timeouts: { tunnel_idle: 1s }").await;
     let mut socket = websocket::open(lintel.http(), "/ws").await;
-    let drain = |time: &str| format!("/pools/web/servers/{}/drain?timeout={time}", one.address().replace(':', "%3A"));
+    let drain =
+        |time: &str| format!("/pools/web/servers/{}/drain?timeout={time}", one.address().replace(':', "%3A"));
     assert_eq!(lintel.order(&drain("1h")).await.status(), 200);
     assert_eq!(server(&lintel, &one.address()).await["state"], "draining");
     let undrain = drain("1h").replace("/drain?timeout=1h", "/undrain");
@@ -223,11 +230,11 @@ async fn unknown_names_are_answered_with_those_that_are_known() {
 async fn names_with_slashes_and_colons_work_on_the_command_line_and_in_the_api() {
     let folder = tempfile::tempdir().expect("a folder for the test");
     let unix = Origin::unix("unix", &folder.path().join("a b%.sock"));
-    let yaml = "listeners:\n  http: { address: \"127.0.0.1:0\" }\npools:\n  web: { servers: [\"UNIX\", \"[::1]:9\", \"127.0.0.1:9\"] }\n\
+    let yaml = "listeners:\n  http: { address: \"127.0.0.1:0\" }\npools:\n  web: { servers: [\"UNIX\", \"[2001:db8::9]:9\", \"192.0.2.9:9\"] }\n\
                 routes:\n  - to: web\n";
     let setup = Setup::new(yaml.replace("UNIX", &unix.address()));
     let lintel = setup.start().await;
-    for name in [unix.address(), "[::1]:9".to_owned(), "127.0.0.1:9".to_owned()] {
+    for name in [unix.address(), "[2001:db8::9]:9".to_owned(), "192.0.2.9:9".to_owned()] {
         let said = lintel.run(&["drain", &format!("web/{name}"), "--json", "--no-wait"]).await;
         assert_eq!(said.code, Some(0), "{said:?}");
         let state: Value = serde_json::from_str(&said.stdout).expect("JSON");
@@ -238,7 +245,11 @@ async fn names_with_slashes_and_colons_work_on_the_command_line_and_in_the_api()
         assert_eq!(server(&lintel, &name).await["state"], "draining");
     }
     let said = lintel.run(&["status"]).await;
-    assert!(said.stdout.lines().any(|line| line.contains("[::1]:9") && line.contains(" drained ")), "{}", said.stdout);
+    assert!(
+        said.stdout.lines().any(|line| line.contains("[2001:db8::9]:9") && line.contains(" drained ")),
+        "{}",
+        said.stdout
+    );
 }
 
 #[tokio::test]

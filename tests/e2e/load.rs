@@ -31,7 +31,7 @@ impl Load {
                 let mut kept: Option<Connection> = None;
                 while !over.load(Ordering::SeqCst) {
                     ticks.tick().await;
-                    let answer = if number % 2 == 0 {
+                    let answer = if number.is_multiple_of(2) {
                         try_get(address, "/load").await
                     } else {
                         if kept.is_none() {
@@ -71,7 +71,13 @@ impl Load {
         }
         let answers = std::mem::take(&mut *self.answers.lock());
         let failed: Vec<_> = answers.iter().filter_map(|answer| answer.as_ref().err()).collect();
-        assert!(failed.is_empty(), "{} of {} failed: {:?}", failed.len(), answers.len(), &failed[..failed.len().min(5)]);
+        assert!(
+            failed.is_empty(),
+            "{} of {} failed: {:?}",
+            failed.len(),
+            answers.len(),
+            &failed[..failed.len().min(5)]
+        );
         answers.into_iter().flatten().collect()
     }
 }

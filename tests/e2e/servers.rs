@@ -66,7 +66,10 @@ async fn a_weight_counts_at_once_and_a_reload_forgets_it_unless_it_is_to_be_kept
     let name = format!("web/{}", one.address());
     assert_eq!(shares(&lintel, 20).await["one"], 10);
     let said = lintel.run(&["server", "weight", &name, "4"]).await;
-    assert_eq!((said.code, said.stdout.trim()), (Some(0), format!("{name}: weight 4 (until the next reload)").as_str()));
+    assert_eq!(
+        (said.code, said.stdout.trim()),
+        (Some(0), format!("{name}: weight 4 (until the next reload)").as_str())
+    );
     assert_eq!(shares(&lintel, 20).await["one"], 16);
     lintel.reload(&yaml).await;
     assert_eq!(shares(&lintel, 20).await["one"], 10);
@@ -77,7 +80,8 @@ async fn a_weight_counts_at_once_and_a_reload_forgets_it_unless_it_is_to_be_kept
     let picture = lintel.run(&["status"]).await.stdout;
     assert!(picture.contains("weighed (kept)"), "{picture}");
     for weight in ["0", "1001", "x"] {
-        let answer = lintel.order(&format!("/pools/web/servers/{}/weight?weight={weight}", one.address())).await;
+        let answer =
+            lintel.order(&format!("/pools/web/servers/{}/weight?weight={weight}", one.address())).await;
         assert_eq!(answer.status(), 400, "{}", answer.text());
         assert!(answer.text().contains("1000") || answer.text().contains("number"), "{}", answer.text());
     }

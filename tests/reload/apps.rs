@@ -29,7 +29,10 @@ async fn under_load(site: &Site, rate: u32) -> [Load; 2] {
 #[tokio::test]
 async fn workers_of_an_app_that_is_started_otherwise_roll_over_and_no_request_fails() {
     let mut site = plan(APP).start(2).await;
-    assert_eq!((env(&site, "COLOR").await, env(&site, "EXTRA").await), (Some("red".into()), Some("x".into())));
+    assert_eq!(
+        (env(&site, "COLOR").await, env(&site, "EXTRA").await),
+        (Some("red".into()), Some("x".into()))
+    );
     let loads = under_load(&site, 80).await;
     let mut before = site.pids().await;
     for (app, color, extra) in [
@@ -39,16 +42,21 @@ async fn workers_of_an_app_that_is_started_otherwise_roll_over_and_no_request_fa
         ("instances: 2\n", None, None),
     ] {
         site.reload(plan(app)).await;
-        eventually("all workers are replaced", async || site.pids().await.is_disjoint(&before).then_some(())).await;
+        eventually("all workers are replaced", async || site.pids().await.is_disjoint(&before).then_some(()))
+            .await;
         before = site.replaced(2, &before).await;
         for _ in 0..4 {
-            assert_eq!((env(&site, "COLOR").await.as_deref(), env(&site, "EXTRA").await.as_deref()), (color, extra));
+            assert_eq!(
+                (env(&site, "COLOR").await.as_deref(), env(&site, "EXTRA").await.as_deref()),
+                (color, extra)
+            );
         }
     }
     // Another command.
     fs::write(site.app.join("wrapper.js"), "process.env.WRAPPED = 'yes'; require('./server.js');\n").unwrap();
     site.reload(plan("instances: 2\n").command("node wrapper.js")).await;
-    eventually("all workers are replaced", async || site.pids().await.is_disjoint(&before).then_some(())).await;
+    eventually("all workers are replaced", async || site.pids().await.is_disjoint(&before).then_some(()))
+        .await;
     site.replaced(2, &before).await;
     assert_eq!(env(&site, "WRAPPED").await.as_deref(), Some("yes"));
     all_whole(loads).await;
@@ -106,7 +114,9 @@ async fn a_new_app_answers_as_soon_as_its_route_leads_to_it() {
     // It needs a while to start, and the old one serves until it is there.
     fs::write(site.app.join("boot-ms"), "1500").unwrap();
     for check in ["", ", health_check: { path: /, interval: 500ms, timeout: 400ms }"] {
-        let second = format!("second: {{ app: {{ command: node server.js, directory: ./app, instances: 1, env: {{ SITE: second }} }}{check} }}");
+        let second = format!(
+            "second: {{ app: {{ command: node server.js, directory: ./app, instances: 1, env: {{ SITE: second }} }}{check} }}"
+        );
         site.reload(plan("instances: 1\n").further_pool(&second).routes(routes)).await;
         let pid = site.ask("/").await["pid"].as_u64().unwrap() as u32;
         assert!(!first.contains(&pid), "the new app answers");
@@ -195,7 +205,8 @@ async fn a_pool_that_begins_to_share_workers_has_them_at_once() {
     site.reload(sharing(&rolling)).await;
     let load = Load::start(site.lintel.http(), Rate { path: "/env", ..Rate::gets(Mode::New, 40) });
     load.goes_on(5).await;
-    eventually("all workers are replaced", async || site.pids().await.is_disjoint(&before).then_some(())).await;
+    eventually("all workers are replaced", async || site.pids().await.is_disjoint(&before).then_some(()))
+        .await;
     site.replaced(2, &before).await;
     load.goes_on(10).await;
     load.tally().await.assert_whole();
@@ -224,7 +235,9 @@ async fn a_pool_of_workers_becomes_one_of_servers_and_back() {
     let other = Origin::named("other");
     let mut site = plan("instances: 1\n").start(1).await;
     let load = Load::start(site.lintel.http(), Rate::gets(Mode::New, 60));
-    let servers = crate::support::lintel::front(&[&other], "").replace("  web:\n", "  app:\n").replace("to: web", "to: app");
+    let servers = crate::support::lintel::front(&[&other], "")
+        .replace("  web:\n", "  app:\n")
+        .replace("to: web", "to: app");
     for _ in 0..3 {
         site.lintel.reload(&servers).await;
         assert_eq!(get(site.lintel.http(), "/").await.text(), "other");

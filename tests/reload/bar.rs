@@ -46,15 +46,26 @@ impl Site {
             server(round + 1),
             format!("{{ address: {}, weight: {weight} }}", server(round + 2)),
         ];
-        let extra = if round % 2 == 0 {
+        let extra = if round.is_multiple_of(2) {
             format!("  extra: {{ address: \"127.0.0.{}:0\" }}\n", 3 + round % 5)
         } else {
-            format!("  other: {{ address: \"unix:{}\", limits: {{ headers: {} }} }}\n", self.folder.path().join("extra.sock").display(), 50 + round)
+            format!(
+                "  other: {{ address: \"unix:{}\", limits: {{ headers: {} }} }}\n",
+                self.folder.path().join("extra.sock").display(),
+                50 + round
+            )
         };
         let route = match round % 3 {
-            0 => format!("  - {{ name: round, match: {{ path: /round/* }}, respond: {{ status: 200, body: \"{round}\" }} }}\n"),
-            1 => "  - { name: round, match: { path: /round/* }, to: web, rewrite: { strip_prefix: /round } }\n".to_owned(),
-            _ => format!("  - {{ name: round-{round}, match: {{ path: /rounds/* }}, redirect: {{ to: / }} }}\n"),
+            0 => format!(
+                "  - {{ name: round, match: {{ path: /round/* }}, respond: {{ status: 200, body: \"{round}\" }} }}\n"
+            ),
+            1 => {
+                "  - { name: round, match: { path: /round/* }, to: web, rewrite: { strip_prefix: /round } }\n"
+                    .to_owned()
+            }
+            _ => format!(
+                "  - {{ name: round-{round}, match: {{ path: /rounds/* }}, redirect: {{ to: / }} }}\n"
+            ),
         };
         format!(
             "listeners:\n  http: {{ address: \"127.0.0.1:0\" }}\n  https:\n    address: \"127.0.0.2:0\"\n    tls: {{ certificates: [{}] }}\n{extra}pools:\n  web:\n    servers: [{}]\n    balance: {}\n    health_check: {{ tcp: true, interval: 500ms, timeout: 400ms }}\n  sockets: {{ servers: [\"{}\"], timeouts: {{ response: {}s }} }}\nroutes:\n{route}  - {{ name: ws, match: {{ path: /ws }}, to: sockets }}\n  - {{ name: all, to: web }}\nruntime: {{ drain_timeout: 2s }}\nobservability:\n  access_log: off\n  log: {{ format: json }}\n  metrics: {{ address: \"127.0.0.1:0\" }}\n",
@@ -159,7 +170,9 @@ async fn twenty_reloads_of_everything_under_load_lose_no_request_and_no_websocke
         sent += tally.sent;
         slowest = slowest.max(tally.slowest);
     }
-    eprintln!("{sent} requests, {handshakes} handshakes, {echoes} echoes on 50 WebSockets, 20 reloads: 0 failed; slowest answer {slowest:?}");
+    eprintln!(
+        "{sent} requests, {handshakes} handshakes, {echoes} echoes on 50 WebSockets, 20 reloads: 0 failed; slowest answer {slowest:?}"
+    );
     assert!(handshakes > 20 && echoes >= 100);
 }
 

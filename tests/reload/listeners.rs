@@ -93,11 +93,17 @@ async fn two_listeners_exchange_their_addresses() {
     let origin = Origin::named("one");
     let routes = "  - { name: which, match: { path: /which, listener: http }, respond: { status: 200, body: http } }\n  - { name: other, match: { path: /which, listener: second }, respond: { status: 200, body: second } }\n";
     let straight = with_listeners(&front(&[&origin], ""), &[SECOND]) + routes;
-    let crossed = straight.replace("127.0.0.1:0", "X").replace("127.0.0.2:0", "127.0.0.1:0").replace("X", "127.0.0.2:0");
+    let crossed = straight
+        .replace("127.0.0.1:0", "X")
+        .replace("127.0.0.2:0", "127.0.0.1:0")
+        .replace("X", "127.0.0.2:0");
     let mut lintel = Lintel::start(&*straight).await;
     let (one, two) = (lintel.http(), lintel.at("second"));
     for _ in 0..3 {
-        assert_eq!((get(one, "/which").await.text(), get(two, "/which").await.text()), ("http".into(), "second".into()));
+        assert_eq!(
+            (get(one, "/which").await.text(), get(two, "/which").await.text()),
+            ("http".into(), "second".into())
+        );
         let mut kept = Connection::open(one).await;
         kept.get("/").await;
         lintel.reload(&crossed).await;
@@ -239,7 +245,9 @@ async fn a_redirect_follows_the_listener_that_it_leads_to() {
     lintel.reload(&redirecting("second: { address: \"127.0.0.3:0\" }")).await;
     assert_eq!(port(&location(&lintel).await), lintel.at("second").port().to_string());
     // A reload of something else leaves it as it is.
-    lintel.reload(&(redirecting("second: { address: \"127.0.0.3:0\" }") + "runtime: { drain_timeout: 9s }\n")).await;
+    lintel
+        .reload(&(redirecting("second: { address: \"127.0.0.3:0\" }") + "runtime: { drain_timeout: 9s }\n"))
+        .await;
     assert_eq!(port(&location(&lintel).await), lintel.at("second").port().to_string());
 }
 
@@ -291,7 +299,10 @@ async fn metrics_and_control_move_and_who_asked_for_it_is_answered() {
         assert!(answered, "the new place answers");
         let said = lintel.run(&["status"]).await;
         assert_eq!(said.code, Some(0), "{said:?}");
-        eventually("the old place is given up", async || (!lintel.path().join("run/admin.sock").exists()).then_some(())).await;
+        eventually("the old place is given up", async || {
+            (!lintel.path().join("run/admin.sock").exists()).then_some(())
+        })
+        .await;
         let before = lintel.in_force();
         // And back, by the command, which has to find the place of the Lintel that runs.
         lintel.rewrite(&base);

@@ -62,9 +62,15 @@ async fn what_runs_goes_on_over_reloads_that_touch_other_things() {
     let base = with_other(&front(&[&sockets], ""), &files) + SOON;
     let changed = [
         with_listener(&base),
-        base.replace("    to: web\n", "    to: web\n  - { name: more, match: { path: /more }, respond: { status: 200 } }\n"),
+        base.replace(
+            "    to: web\n",
+            "    to: web\n  - { name: more, match: { path: /more }, respond: { status: 200 } }\n",
+        ),
         base.replace("  web:\n", "  web:\n    max_in_flight: 50\n    timeouts: { response: 59s }\n"),
-        base.replace("    address: \"127.0.0.1:0\"\n", "    address: \"127.0.0.1:0\"\n    limits: { headers: 50 }\n"),
+        base.replace(
+            "    address: \"127.0.0.1:0\"\n",
+            "    address: \"127.0.0.1:0\"\n    limits: { headers: 50 }\n",
+        ),
         base.clone(),
     ];
     let mut lintel = Lintel::start(&*base).await;
@@ -115,7 +121,8 @@ async fn a_route_that_is_gone_says_goodbye_to_its_websockets_when_its_time_is_up
     // The pool stays, so that it is the route alone that goes away.
     let base = front(&[&web], "") + SOON;
     let target = with_other(&base, &sockets);
-    let without = target.replace("path: /other/*", "path: /elsewhere/*").replace("name: other", "name: elsewhere");
+    let without =
+        target.replace("path: /other/*", "path: /elsewhere/*").replace("name: other", "name: elsewhere");
     let mut lintel = Lintel::start(&*target).await;
     let mut socket = websocket::open(lintel.http(), "/other/ws").await;
     lintel.reload(&without).await;
@@ -161,7 +168,8 @@ async fn a_pool_that_is_gone_lets_its_websockets_go() {
     let mut lintel = Lintel::start(with_other(&base, &sockets)).await;
     let mut socket = websocket::open(lintel.http(), "/other/ws").await;
     // The route stays and leads to what answers plainly.
-    let moved = base.replace("routes:\n", "routes:\n  - { name: other, match: { path: /other/* }, to: web }\n");
+    let moved =
+        base.replace("routes:\n", "routes:\n  - { name: other, match: { path: /other/* }, to: web }\n");
     lintel.reload(&moved).await;
     assert_eq!(closed_with(&mut socket).await, CloseCode::Restart);
 }
@@ -172,7 +180,8 @@ async fn downloads_on_what_is_gone_are_cut_at_the_end_and_recorded() {
     let (files, web) = (endless(), Origin::named("web"));
     let base = with_listener(&(front(&[&web], "") + SOON));
     let target = with_other(&base, &files);
-    let moved = target.replace("path: /other/*", "path: /elsewhere/*").replace("name: other", "name: elsewhere");
+    let moved =
+        target.replace("path: /other/*", "path: /elsewhere/*").replace("name: other", "name: elsewhere");
     let without_listener = target.replace("  second: { address: \"127.0.0.2:0\" }\n", "");
     for (without, is_listener) in [(base.clone(), false), (moved, false), (without_listener, true)] {
         let mut lintel = Lintel::start(&*target).await;
@@ -193,7 +202,10 @@ async fn an_upload_goes_on_over_reloads_to_where_it_began() {
     let mut lintel = Lintel::start(front(&[&one], "") + LATE).await;
     let mut upload = Connection::open(lintel.http()).await;
     upload.send("POST /echo HTTP/1.1\r\nHost: a.test\r\nContent-Length: 9\r\n\r\nabc").await;
-    crate::support::eventually("its beginning is there", async || one.bytes().ends_with(b"abc").then_some(())).await;
+    crate::support::eventually("its beginning is there", async || {
+        one.bytes().ends_with(b"abc").then_some(())
+    })
+    .await;
     lintel.reload(&(front(&[&two], "") + LATE)).await;
     upload.send("def").await;
     lintel.reload(&(front(&[&two], "").replace("name: all", "name: every") + LATE)).await;

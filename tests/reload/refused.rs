@@ -29,16 +29,32 @@ fn bad_files(good: &str, folder: &Path, taken: &str) -> Vec<Bad> {
         let authority = Authority::new(folder, "authority");
         (authority.issue(&["one.test"]), authority.issue(&["two.test"]))
     };
-    let with_listener = |listener: &str| good.replace("listeners:\n", &format!("listeners:\n  second: {{ {listener} }}\n"));
+    let with_listener =
+        |listener: &str| good.replace("listeners:\n", &format!("listeners:\n  second: {{ {listener} }}\n"));
     let mut files = Vec::new();
     let mut add = |kind, text: String, part: &str, says| {
         let line = line_of(&text, part);
         files.push(Bad { kind, text: Some(text), says, line });
     };
     add("YAML syntax", format!("{good}  bad: [\n"), "bad: [", "this is not YAML");
-    add("an unknown key", good.replace("    to: web\n", "    to: web\n    timeuot: 5s\n"), "timeuot", "unknown key `timeuot`");
-    add("a value of the wrong kind", format!("{good}runtime: {{ drain_timeout: 5 }}\n"), "drain_timeout", "unit");
-    add("an include that is missing", format!("{good}include: nowhere.yaml\n"), "nowhere.yaml", "nowhere.yaml");
+    add(
+        "an unknown key",
+        good.replace("    to: web\n", "    to: web\n    timeuot: 5s\n"),
+        "timeuot",
+        "unknown key `timeuot`",
+    );
+    add(
+        "a value of the wrong kind",
+        format!("{good}runtime: {{ drain_timeout: 5 }}\n"),
+        "drain_timeout",
+        "unit",
+    );
+    add(
+        "an include that is missing",
+        format!("{good}include: nowhere.yaml\n"),
+        "nowhere.yaml",
+        "nowhere.yaml",
+    );
     add("an unknown pool", good.replace("    to: web\n", "    to: wbe\n"), "to: wbe", "wbe");
     add(
         "a certificate that does not fit its key",
@@ -56,10 +72,30 @@ fn bad_files(good: &str, folder: &Path, taken: &str) -> Vec<Bad> {
         "second:",
         "gone.crt",
     );
-    add("an address in use", with_listener(&format!("address: \"{taken}\"")), "second:", "another program listens on");
-    add("a control interface that is open to all", format!("{good}admin: {{ address: \"0.0.0.0:0\" }}\n"), "0.0.0.0", "admin.address");
-    files.push(Bad { kind: "an empty file", text: Some(String::new()), says: "the file is empty", line: None });
-    files.push(Bad { kind: "a file of spaces", text: Some("   \n\n".into()), says: "the file is empty", line: None });
+    add(
+        "an address in use",
+        with_listener(&format!("address: \"{taken}\"")),
+        "second:",
+        "another program listens on",
+    );
+    add(
+        "a control interface that is open to all",
+        format!("{good}admin: {{ address: \"0.0.0.0:0\" }}\n"),
+        "0.0.0.0",
+        "admin.address",
+    );
+    files.push(Bad {
+        kind: "an empty file",
+        text: Some(String::new()),
+        says: "the file is empty",
+        line: None,
+    });
+    files.push(Bad {
+        kind: "a file of spaces",
+        text: Some("   \n\n".into()),
+        says: "the file is empty",
+        line: None,
+    });
     files.push(Bad { kind: "bytes that are no text", text: Some("\u{0}\u{1}".into()), says: "", line: None });
     files.push(Bad { kind: "no file", text: None, says: "there is no such file", line: None });
     files
@@ -109,7 +145,9 @@ async fn every_kind_of_bad_file_changes_nothing_and_is_told_in_all_four_places()
         }
         // The log.
         let message = problem["message"].as_str().unwrap();
-        let told = |line: &Value| message_of(line).starts_with("config refused: ") && message_of(line).contains(message);
+        let told = |line: &Value| {
+            message_of(line).starts_with("config refused: ") && message_of(line).contains(message)
+        };
         lintel.log.record(&format!("the log says: {message}"), told).await;
         // The status, and the command for it, which has no good file to go by either.
         let status = lintel.status().await;
@@ -122,7 +160,10 @@ async fn every_kind_of_bad_file_changes_nothing_and_is_told_in_all_four_places()
         // The command for a reload.
         let said = lintel.run(&["reload"]).await;
         assert_eq!(said.code, Some(1), "{kind}: {said:?}");
-        assert!(said.stderr.contains(message) && said.stderr.contains("nothing has changed"), "{kind}: {said:?}");
+        assert!(
+            said.stderr.contains(message) && said.stderr.contains("nothing has changed"),
+            "{kind}: {said:?}"
+        );
         // The metric.
         assert_eq!(last_load_ok(&lintel).await, 0.0, "{kind}");
         // And nothing has changed.
@@ -199,7 +240,10 @@ async fn a_command_without_a_process_says_so_plainly() {
             let said = lintel.run(&[command]).await;
             assert_eq!(said.code, Some(1));
             let place = folder.join("run/admin.sock");
-            assert!(said.stderr.contains("no Lintel answers at") && said.stderr.contains(place.to_str().unwrap()), "{said:?}");
+            assert!(
+                said.stderr.contains("no Lintel answers at") && said.stderr.contains(place.to_str().unwrap()),
+                "{said:?}"
+            );
         }
     }
 }
@@ -209,7 +253,9 @@ async fn the_process_is_found_where_it_was_while_its_new_place_is_not_in_force()
     let origin = Origin::named("one");
     let mut lintel = Lintel::start(front(&[&origin], "")).await;
     let socket = lintel.path().join("other.sock");
-    lintel.rewrite(&(front(&[&origin], "") + &format!("admin: {{ address: \"unix:{}\" }}\n", socket.display())));
+    lintel.rewrite(
+        &(front(&[&origin], "") + &format!("admin: {{ address: \"unix:{}\" }}\n", socket.display())),
+    );
     let before = lintel.in_force();
     let said = lintel.run(&["reload"]).await;
     assert_eq!(said.code, Some(0), "{said:?}");
@@ -248,10 +294,14 @@ async fn requests_go_on_through_refused_reloads_by_every_way_to_ask() {
 async fn what_a_refused_file_says_of_logs_is_not_in_force() {
     let origin = Origin::named("one");
     let logs = |path: &str, end: &str| {
-        format!("{}observability:\n  access_log: {{ path: {path}, format: json }}\n  log: {{ format: json }}\n  metrics: {{ address: \"127.0.0.1:0\" }}\n{end}", front(&[&origin], ""))
+        format!(
+            "{}observability:\n  access_log: {{ path: {path}, format: json }}\n  log: {{ format: json }}\n  metrics: {{ address: \"127.0.0.1:0\" }}\n{end}",
+            front(&[&origin], "")
+        )
     };
     let mut lintel = Lintel::start(logs("a.log", "")).await;
-    let lines = |name: &str| std::fs::read_to_string(lintel.path().join(name)).unwrap_or_default().lines().count();
+    let lines =
+        |name: &str| std::fs::read_to_string(lintel.path().join(name)).unwrap_or_default().lines().count();
     get(lintel.http(), "/1").await;
     eventually("the first line", async || (lines("a.log") == 1).then_some(())).await;
     let refused = lintel.try_reload(&logs("b.log", "admin: { address: \"0.0.0.0:0\" }\n")).await;

@@ -81,8 +81,7 @@ async fn another_certificate_in_the_config_is_shown_to_who_comes_next() {
     let mut lintel = Lintel::start(front.yaml(&old, "")).await;
     let resuming = front.client();
     assert_eq!(shaken(lintel.http(), &resuming).await.unwrap(), (1, false));
-    let mut before =
-        Connection::over(handshake(lintel.http(), "a.test", &front.client()).await.unwrap());
+    let mut before = Connection::over(handshake(lintel.http(), "a.test", &front.client()).await.unwrap());
     before.get("/").await;
     lintel.reload(&front.yaml(&new, "")).await;
     assert_eq!(shaken(lintel.http(), &front.client()).await.unwrap(), (2, false));

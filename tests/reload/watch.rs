@@ -17,7 +17,9 @@ fn version(origin: &Origin, number: &str) -> String {
 }
 
 fn route(number: &str) -> String {
-    format!("  - {{ name: version, match: {{ path: /version }}, respond: {{ status: 200, body: \"{number}\" }} }}\n")
+    format!(
+        "  - {{ name: version, match: {{ path: /version }}, respond: {{ status: 200, body: \"{number}\" }} }}\n"
+    )
 }
 
 async fn answers(lintel: &Lintel, number: &str) {
@@ -122,7 +124,11 @@ async fn a_config_map_is_followed() {
 async fn included_files_count_and_so_do_those_that_a_pattern_finds_anew() {
     let origin = Origin::named("one");
     let included = |patterns: &str| front(&[&origin], "") + &format!("include: {patterns}\n{WATCH}");
-    for (patterns, name) in [("conf.d/*.yaml", "conf.d/a.yaml"), ("[conf.d/b.yaml, conf.d/*.yml]", "conf.d/a.yml"), ("\"extra-*.yaml\"", "extra-a.yaml")] {
+    for (patterns, name) in [
+        ("conf.d/*.yaml", "conf.d/a.yaml"),
+        ("[conf.d/b.yaml, conf.d/*.yml]", "conf.d/a.yml"),
+        ("\"extra-*.yaml\"", "extra-a.yaml"),
+    ] {
         let setup = Setup::new(included(patterns));
         fs::create_dir(setup.path().join("conf.d")).unwrap();
         fs::write(setup.path().join("conf.d/b.yaml"), "policies: {}\n").unwrap();
@@ -188,7 +194,10 @@ async fn a_refused_file_is_taken_as_soon_as_what_it_names_is_there() {
     fs::rename(&leaf.cert, &aside).unwrap();
     let secure = version(&origin, "3").replace(
         "listeners:\n",
-        &format!("listeners:\n  secure: {{ address: \"127.0.0.2:0\", tls: {{ certificates: [{}] }} }}\n", leaf.yaml()),
+        &format!(
+            "listeners:\n  secure: {{ address: \"127.0.0.2:0\", tls: {{ certificates: [{}] }} }}\n",
+            leaf.yaml()
+        ),
     );
     lintel.rewrite(&secure);
     refused().await;

@@ -27,7 +27,10 @@ async fn listeners_come_and_go() {
     let path = folder.path().join("gone.sock");
     let more = base.replace(
         "pools:\n",
-        &format!("  gone: {{ address: \"127.0.0.2:0\" }}\n  unix: {{ address: \"unix:{}\" }}\npools:\n", path.display()),
+        &format!(
+            "  gone: {{ address: \"127.0.0.2:0\" }}\n  unix: {{ address: \"unix:{}\" }}\npools:\n",
+            path.display()
+        ),
     );
     let house = House::start(&*more).await;
     let (stays, gone) = (house.http(), house.at("gone"));
@@ -66,7 +69,9 @@ async fn an_address_goes_over_to_another_listener() {
     let load = Load::both(address, 100);
     let renamed = base.replace("  http:\n", "  front:\n");
     changed(&house, &renamed).await;
-    let third = base.replace("  http:\n", "  other:\n").replace(&port.address().to_string(), "127.0.0.1:0")
+    let third = base
+        .replace("  http:\n", "  other:\n")
+        .replace(&port.address().to_string(), "127.0.0.1:0")
         .replace("pools:\n", &format!("  http: {{ address: \"{}\" }}\npools:\n", port.address()));
     changed(&house, &third).await;
     assert_eq!(get(house.at("other"), "/").await.text(), "one");
@@ -82,7 +87,11 @@ async fn other_settings_of_an_app_count_after_it() {
     let before = house.ready(2).await;
     let load = Load::both(house.http(), 60);
     // What says nothing about how a worker is started leaves them alone.
-    changed(&house, &(yaml.replace("      instances: 2\n", "      instances: 2\n      rollout: { surge: 2 }\n"))).await;
+    changed(
+        &house,
+        &(yaml.replace("      instances: 2\n", "      instances: 2\n      rollout: { surge: 2 }\n")),
+    )
+    .await;
     assert_eq!(house.ready(2).await, before);
     changed(&house, &app(3, "", "")).await;
     let more = house.ready(3).await;

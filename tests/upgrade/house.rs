@@ -107,6 +107,7 @@ impl Plan {
         surround(&mut command, folder.path(), &mark, &environment);
         command.stderr(Stdio::piped()).stdout(Stdio::piped());
         change(&mut command);
+        #[expect(clippy::zombie_processes, reason = "its end is awaited by its process id")]
         let mut child = command.spawn().expect("the binary starts");
         let log = Output::of(child.stderr.take().expect("stderr is a pipe"));
         // Read, so that nobody waits for us.
@@ -138,7 +139,9 @@ fn surround(command: &mut Command, folder: &Path, mark: &str, environment: &[(St
 fn put_program(path: &Path) {
     let beside = path.with_extension("new");
     let built = env!("CARGO_BIN_EXE_lintel");
-    std::fs::hard_link(built, &beside).or_else(|_| std::fs::copy(built, &beside).map(|_| ())).expect("the binary");
+    std::fs::hard_link(built, &beside)
+        .or_else(|_| std::fs::copy(built, &beside).map(|_| ()))
+        .expect("the binary");
     std::fs::rename(beside, path).expect("the binary can be renamed");
 }
 
@@ -186,7 +189,8 @@ impl House {
     }
 
     pub async fn run(&self, arguments: &[&str]) -> Said {
-        let output = within(&format!("{arguments:?}"), self.command(arguments).output()).await.expect("it starts");
+        let output =
+            within(&format!("{arguments:?}"), self.command(arguments).output()).await.expect("it starts");
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         Said { code: output.status.code(), stdout: text(&output.stdout), stderr: text(&output.stderr) }
     }
@@ -214,7 +218,8 @@ impl House {
 
     /// Awaits that another process serves than this one.
     pub async fn successor_of(&self, pid: u32) -> u32 {
-        eventually("another process serves", async || Some(self.serving()).filter(|serving| *serving != pid)).await
+        eventually("another process serves", async || Some(self.serving()).filter(|serving| *serving != pid))
+            .await
     }
 
     pub async fn control(&self, method: &str, target: &str) -> Response {
@@ -291,7 +296,9 @@ impl House {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.first)).ok()?;
         let (_, rest) = stat.rsplit_once(')')?;
         let is_over = rest.trim_start().starts_with('Z');
-        is_over.then(|| rest.split_ascii_whitespace().last().and_then(|code| code.parse::<i32>().ok()))?.map(|code| code >> 8)
+        is_over
+            .then(|| rest.split_ascii_whitespace().last().and_then(|code| code.parse::<i32>().ok()))?
+            .map(|code| code >> 8)
     }
 
     /// Processes of this house that run, with their command lines.
@@ -301,8 +308,12 @@ impl House {
 
     /// The keeper of the workers.
     pub fn keeper(&self) -> u32 {
-        let found: Vec<u32> =
-            self.processes().into_iter().filter(|(_, line)| line.ends_with("keeper")).map(|(pid, _)| pid).collect();
+        let found: Vec<u32> = self
+            .processes()
+            .into_iter()
+            .filter(|(_, line)| line.ends_with("keeper"))
+            .map(|(pid, _)| pid)
+            .collect();
         assert_eq!(found.len(), 1, "one keeper: {:?}", self.processes());
         found[0]
     }

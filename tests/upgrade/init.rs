@@ -10,7 +10,10 @@ async fn as_init(yaml: String) -> Option<House> {
     let unshare = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child"];
     let can = std::process::Command::new(unshare[0]).args(&unshare[1..]).arg("true").status();
     if !can.is_ok_and(|status| status.success()) {
-        println!("skipped: no namespace of processes can be made here (that takes root)");
+        let _ = std::io::Write::write_all(
+            &mut std::io::stderr(),
+            concat!("skipped: no namespace of processes can be made here (that takes root)", "\n").as_bytes(),
+        );
         return None;
     }
     Some(Plan::new(yaml).behind(&unshare).start().await)
@@ -18,7 +21,10 @@ async fn as_init(yaml: String) -> Option<House> {
 
 /// Lintel's process id as it is seen from here.
 fn lintel(house: &House) -> u32 {
-    let found = house.processes().into_iter().find(|(_, line)| line.contains("lintel run") && !line.starts_with("unshare"));
+    let found = house
+        .processes()
+        .into_iter()
+        .find(|(_, line)| line.contains("lintel run") && !line.starts_with("unshare"));
     found.expect("Lintel").0
 }
 
@@ -49,8 +55,8 @@ async fn as_process_1_it_waits_for_whoever_has_nobody_else() {
     let (init, keeper) = (lintel(&house), house.keeper());
     // One that leaves its worker's group is the keeper's child when its parent ends, and Lintel's when the keeper ends.
     get(house.http(), "/spawn?detached").await;
-    let sleep = || house_children(&house, "sleep 1000");
-    let orphan = eventually("the orphan runs", async || sleep().first().copied()).await;
+    let napping = || house_children(&house, "sleep 1000");
+    let orphan = eventually("the orphan runs", async || napping().first().copied()).await;
     let worker = children(keeper)[0];
     signal(worker, Signal::KILL);
     eventually("the orphan is the keeper's", async || children(keeper).contains(&orphan).then_some(())).await;

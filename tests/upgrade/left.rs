@@ -40,7 +40,8 @@ async fn settled(pid: u32, what: &str, most: usize) -> usize {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn five_upgrades_leave_nothing_behind() {
-    let yaml = app(2, "logs: { directory: ./logs }", "sticky: { cookie: lintel }") + "runtime: { drain_timeout: 1s }\n";
+    let yaml = app(2, "logs: { directory: ./logs }", "sticky: { cookie: lintel }")
+        + "runtime: { drain_timeout: 1s }\n";
     let house = House::start(yaml).await;
     house.ready(2).await;
     get(house.http(), "/say?line").await;

@@ -43,7 +43,11 @@ async fn chat(address: SocketAddr, delay: Duration) -> Fate {
         // Where it is refused the goodbye is there to be read.
         let _ = socket.send(Message::text(&*text)).await;
         loop {
-            match within("an echo or a goodbye", socket.next()).await.expect("an end by a Close").expect("whole frames") {
+            match within("an echo or a goodbye", socket.next())
+                .await
+                .expect("an end by a Close")
+                .expect("whole frames")
+            {
                 Message::Text(found) => {
                     assert_eq!(found.as_str(), text);
                     echoes += 1;
@@ -132,7 +136,12 @@ async fn under_load_nothing_fails_and_workers_keep_their_processes() {
         tally.assert_whole();
         asked.push(tally.sent);
     }
-    println!("{asked:?} requests, {echoes} echoes of {} sockets, goodbyes from {:?} to {:?}", ends.len(), ends[0], ends[ends.len() - 1]);
+    println!(
+        "{asked:?} requests, {echoes} echoes of {} sockets, goodbyes from {:?} to {:?}",
+        ends.len(),
+        ends[0],
+        ends[ends.len() - 1]
+    );
     house.stop().await;
 }
 

@@ -26,7 +26,10 @@ async fn a_program_that_cannot_start_changes_nothing() {
     let load = Load::both(house.http(), 100);
     house.replace_program("#!/bin/sh\nexit 1\n");
     let said = house.refused().await;
-    assert!(said.contains("the new process did not start: it ended") && said.contains("exit status: 1"), "{said}");
+    assert!(
+        said.contains("the new process did not start: it ended") && said.contains("exit status: 1"),
+        "{said}"
+    );
     house.replace_program("#!/bin/sh\nexec 0<&-\nexec sleep 1000\n");
     let said = house.refused().await;
     assert!(said.contains("did not start"), "{said}");
@@ -54,7 +57,10 @@ async fn a_config_with_problems_changes_nothing_and_all_problems_are_said() {
     // Of the command, which reads the file too, and of the process.
     let (said, told) = (house.refused().await, house.control("POST", "/upgrade").await.text());
     assert!(said.contains("parsecs") && said.contains("wacth"), "{said}");
-    assert!(told.contains("the config has problems") && told.contains("parsecs") && told.contains("wacth"), "{told}");
+    assert!(
+        told.contains("the config has problems") && told.contains("parsecs") && told.contains("wacth"),
+        "{told}"
+    );
     // One that only shows while the plan is built.
     house.rewrite(&yaml.replace(
         "address: \"127.0.0.1:0\" }",
@@ -68,7 +74,10 @@ async fn a_config_with_problems_changes_nothing_and_all_problems_are_said() {
     let address = taken.local_addr().unwrap();
     house.rewrite(&yaml.replace("pools:\n", &format!("  more: {{ address: \"{address}\" }}\npools:\n")));
     let said = house.refused().await;
-    assert!(said.contains("listener more cannot listen") && said.contains(&address.port().to_string()), "{said}");
+    assert!(
+        said.contains("listener more cannot listen") && said.contains(&address.port().to_string()),
+        "{said}"
+    );
     house.rewrite(&yaml);
     goes_on(&house, &workers).await;
     all_whole(load).await;
@@ -198,9 +207,7 @@ async fn a_reload_that_is_asked_for_meanwhile_is_not_forgotten() {
     house.said("no upgrade").await;
     house.said("the new config is in force").await;
     house.restore_program();
-    eventually("it can be upgraded", async || {
-        (house.run(&["upgrade"]).await.code == Some(0)).then_some(())
-    })
-    .await;
+    eventually("it can be upgraded", async || (house.run(&["upgrade"]).await.code == Some(0)).then_some(()))
+        .await;
     house.stop().await;
 }

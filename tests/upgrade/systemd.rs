@@ -134,7 +134,10 @@ async fn workers_get_nothing_that_is_meant_for_lintel() {
             assert!(environment.get(name).is_none(), "{name} in round {round}: {environment}");
         }
         // These are about its own socket.
-        assert_eq!((&environment["LISTEN_FDS"], &environment["LISTEN_FDNAMES"]), (&"1".into(), &"lintel".into()));
+        assert_eq!(
+            (&environment["LISTEN_FDS"], &environment["LISTEN_FDNAMES"]),
+            (&"1".into(), &"lintel".into())
+        );
         let pid = house.ready(1).await.into_iter().next().unwrap().to_string();
         assert_eq!(environment["LISTEN_PID"], pid);
         if round == 0 {
@@ -160,7 +163,8 @@ async fn sockets_are_taken_by_name_and_by_address_and_passed_on() {
     let bound = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let (named_at, bound_at) = (named.local_addr().unwrap(), bound.local_addr().unwrap());
     // The first is known by its name alone: written is another port.
-    let yaml = front(&[&origin], "").replace("pools:\n", &format!("  second: {{ address: \"{bound_at}\" }}\npools:\n"));
+    let yaml = front(&[&origin], "")
+        .replace("pools:\n", &format!("  second: {{ address: \"{bound_at}\" }}\npools:\n"));
     let plan = Plan::new(yaml).env("LISTEN_FDNAMES", "http:unknown").behind(&["sh", "-c", PASS, "sh"]);
     // They wait in the queue already when Lintel starts.
     let mut early = Connection::open(named_at).await;
@@ -208,7 +212,10 @@ async fn a_unix_socket_is_taken_and_one_that_nobody_wants_is_told() {
 async fn systemd_socket_activate_starts_it() {
     let found = Command::new("systemd-socket-activate").arg("--version").stdout(Stdio::null()).status();
     if !found.is_ok_and(|status| status.success()) {
-        println!("skipped: there is no systemd-socket-activate here");
+        let _ = std::io::Write::write_all(
+            &mut std::io::stderr(),
+            concat!("skipped: there is no systemd-socket-activate here", "\n").as_bytes(),
+        );
         return;
     }
     let origin = Origin::named("one");
@@ -235,7 +242,10 @@ async fn systemd_socket_activate_starts_it() {
 fn the_units_are_understood_by_systemd() {
     let found = Command::new("systemd-analyze").arg("--version").stdout(Stdio::null()).status();
     if !found.is_ok_and(|status| status.success()) {
-        println!("skipped: there is no systemd-analyze here");
+        let _ = std::io::Write::write_all(
+            &mut std::io::stderr(),
+            concat!("skipped: there is no systemd-analyze here", "\n").as_bytes(),
+        );
         return;
     }
     let folder = tempfile::tempdir().unwrap();
@@ -243,7 +253,9 @@ fn the_units_are_understood_by_systemd() {
     for name in ["lintel.service", "lintel.socket"] {
         // The program is where the test has it, and the user is one that there is.
         let text = std::fs::read_to_string(conf.join(name)).unwrap();
-        let text = text.replace("/usr/bin/lintel", env!("CARGO_BIN_EXE_lintel")).replace("User=lintel", "User=daemon");
+        let text = text
+            .replace("/usr/bin/lintel", env!("CARGO_BIN_EXE_lintel"))
+            .replace("User=lintel", "User=daemon");
         std::fs::write(folder.path().join(name), text.replace("Group=lintel", "Group=daemon")).unwrap();
     }
     let verify = Command::new("systemd-analyze")

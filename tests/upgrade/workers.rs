@@ -114,8 +114,12 @@ async fn no_line_is_lost_or_torn_or_told_twice() {
     }
     get(house.http(), "/say?the-end").await;
     let folder = house.path().join("logs");
-    let read = |index: u32| std::fs::read_to_string(folder.join(format!("app-{index}.log"))).unwrap_or_default();
-    eventually("the last line is there", async || (0..2).any(|index| read(index).contains("the-end")).then_some(())).await;
+    let read =
+        |index: u32| std::fs::read_to_string(folder.join(format!("app-{index}.log"))).unwrap_or_default();
+    eventually("the last line is there", async || {
+        (0..2).any(|index| read(index).contains("the-end")).then_some(())
+    })
+    .await;
     for index in 0..2 {
         let text = read(index);
         let written = text.lines().filter_map(|line| line.split_once(" stdout ").map(|(_, line)| line));
@@ -133,7 +137,9 @@ async fn no_line_is_lost_or_torn_or_told_twice() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn programs_that_are_told_a_port_keep_it() {
-    let house = House::start(app(1, "preload: false", "").replace("node server.js", "sh -c 'exec node server.js'")).await;
+    let house =
+        House::start(app(1, "preload: false", "").replace("node server.js", "sh -c 'exec node server.js'"))
+            .await;
     let before = house.ready(1).await;
     let port = |body: &[u8]| serde_json::from_slice::<Value>(body).unwrap()["port"].clone();
     let first = port(&get(house.http(), "/").await.body);

@@ -11,16 +11,16 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::crew::{Crew, News};
 use super::desk::{Said, Word};
-use super::scaler::Scaler;
 use super::launch::Launcher;
+use super::scaler::Scaler;
 use super::succession::AppState;
-use super::{OrderError, Output, process, words};
+use super::{OrderError, failure, process, words};
 use crate::keeper;
 use crate::pool::Pool;
 use crate::server::Health;
 use crate::worker::Turnover;
 use crate::worker::machine::{Entry, Event, Exit, Ripe, Rules, Standing, State};
-use crate::worker::rollout::{self, Id, Outcome, Reason, Rollout, Status};
+use crate::worker::rollout::{self, Id, Outcome, Rollout, Status};
 
 /// How often it is looked whether a draining worker is done and a new one is healthy.
 const LOOK: Duration = Duration::from_millis(20);
@@ -28,10 +28,6 @@ const LOOK: Duration = Duration::from_millis(20);
 const SHOW: Duration = Duration::from_millis(50);
 /// How often processes are measured.
 const MEASURE: Duration = Duration::from_secs(1);
-/// For the last lines of a process to be read after its end.
-const LAST_READ: Duration = Duration::from_millis(100);
-/// Last lines of a worker that failed a rollout.
-const LAST_LINES: usize = 20;
 
 /// What an app is told to do.
 pub enum Order {
@@ -454,7 +450,7 @@ impl App {
             }
             Outcome::Failed { id, reason, .. } => {
                 let output = Arc::clone(&self.crew.output);
-                tokio::spawn(tell_failure(output, id.slot, *reason, running.failed_run, running.waiter));
+                tokio::spawn(failure::tell(output, id.slot, *reason, running.failed_run, running.waiter));
             }
         }
     }
@@ -488,25 +484,4 @@ impl App {
             "workers": workers,
         });
     }
-}
-
-/// Says why a rollout failed, with the last lines of the process that failed it.
-async fn tell_failure(
-    output: Arc<Output>,
-    slot: u16,
-    reason: Reason,
-    run: u64,
-    waiter: Option<oneshot::Sender<Result<Value, OrderError>>>,
-) {
-    // An exit is known a moment before the last of what was written has been read.
-    tokio::time::sleep(LAST_READ).await;
-    let lines = output.last_of_run(run, LAST_LINES);
-    let lines: Vec<&str> = lines.iter().map(|line| line.text.as_str()).collect();
-    let why = format!(
-        "the new worker {slot} did not become ready: {}; the workers from before go on. Its last lines:\n{}",
-        words::reason(reason),
-        lines.join("\n")
-    );
-    tracing::error!(worker = slot, "the rollout failed and was taken back: {why}");
-    waiter.map(|waiter| waiter.send(Err(OrderError::Failed(why))));
 }

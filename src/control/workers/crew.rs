@@ -141,7 +141,9 @@ impl Crew {
         if launcher.spec.logs != self.launcher.spec.logs {
             match launcher.spec.logs.as_ref().map(|logs| Files::open(&pool.name, logs)).transpose() {
                 Ok(files) => self.output.go_to(files),
-                Err(error) => tracing::error!(pool = &*pool.name, %error, "the output of workers stays where it goes"),
+                Err(error) => {
+                    tracing::error!(pool = &*pool.name, %error, "the output of workers stays where it goes")
+                }
             }
         }
         (self.rules, self.launcher) = (rules, Arc::new(launcher));

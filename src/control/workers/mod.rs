@@ -10,10 +10,12 @@
 mod app;
 mod crew;
 mod desk;
+mod failure;
 mod files;
 mod launch;
 mod output;
 mod process;
+mod relay;
 mod scaler;
 mod succession;
 mod words;
@@ -43,9 +45,10 @@ use crate::worker::machine::{Ripe, Rules};
 use crate::worker::spec::{Instances, MOST_INSTANCES};
 use crate::worker::{Spec, Turnover, cores};
 use app::{App, Change, Ears, Order};
-use crew::{Crew, News, Tools};
+use crew::{Crew, Tools};
 use desk::Desk;
 use launch::Launcher;
+use relay::{Newsrooms, Relay};
 
 /// What Node loads before an app.
 const PRELOAD: &str = include_str!("../../worker/preload.cjs");
@@ -113,9 +116,6 @@ struct Station {
     runs: Arc<AtomicU64>,
     newsrooms: Newsrooms,
 }
-
-/// Whoever hears of what the keeper reports.
-type Newsrooms = Arc<Mutex<Vec<mpsc::UnboundedSender<News>>>>;
 
 /// An app as others see it.
 struct Apparent {
@@ -274,12 +274,7 @@ impl Workers {
 
     /// Takes over what the Lintel before has let go, by the end of a connection that its keeper gave it; `reconcile` then
     /// finds these workers there.
-    pub async fn take_over(
-        &self,
-        snapshot: &Snapshot,
-        end: OwnedFd,
-        apps: Vec<AppState>,
-    ) -> io::Result<()> {
+    pub async fn take_over(&self, snapshot: &Snapshot, end: OwnedFd, apps: Vec<AppState>) -> io::Result<()> {
         let taken = tokio::time::timeout(TAKE_OVER, Keeper::take_over(end));
         let (keeper, reports, running) = taken.await.map_err(|_| io::ErrorKind::TimedOut)??;
         let plans: Vec<_> = snapshot.pools.values().filter(|plan| plan.pool.spec.app.is_some()).collect();
@@ -471,41 +466,6 @@ fn rules(plan: &PoolPlan, spec: &Spec) -> Rules {
 pub fn count(instances: Instances) -> u16 {
     let cores = cores::here();
     instances.count(cores.quota, cores.cpus)
-}
-
-/// Tells every app what the keeper reports; each knows its own runs.
-struct Relay {
-    program: PathBuf,
-    keeper: Arc<Mutex<Keeper>>,
-    newsrooms: Newsrooms,
-}
-
-impl Relay {
-    async fn run(self, mut reports: mpsc::UnboundedReceiver<Report>) {
-        while let Some(report) = reports.recv().await {
-            match report {
-                Report::Exited { run, how, .. } => self.tell(|| News::Exited { run, how }),
-                Report::Lost => {
-                    tracing::error!(
-                        "the keeper of workers is gone, and all workers with it: both are started again"
-                    );
-                    match Keeper::start(&self.program) {
-                        Ok((keeper, another)) => (*self.keeper.lock(), reports) = (keeper, another),
-                        Err(error) => {
-                            tracing::error!(%error, "the keeper cannot be started: Lintel must be restarted");
-                        }
-                    }
-                    self.tell(|| News::KeeperLost);
-                }
-            }
-        }
-    }
-
-    fn tell(&self, news: impl Fn() -> News) {
-        for newsroom in &*self.newsrooms.lock() {
-            let _ = newsroom.send(news());
-        }
-    }
 }
 
 /// Who workers run as, besides Lintel's own user. One that does not exist shows when its worker is to be started.

@@ -268,7 +268,8 @@ impl Output {
             self.spread(Line { worker, run, source: Source::Lintel, at: clock::since_epoch(), text });
         }
         stream.untold += lost.lines;
-        let is_due = self.files.load().is_none() || stream.told.is_none_or(|at| at.elapsed() >= COMPLAIN_EVERY);
+        let is_due =
+            self.files.load().is_none() || stream.told.is_none_or(|at| at.elapsed() >= COMPLAIN_EVERY);
         if stream.untold > 0 && is_due {
             let (pool, worker, from) = (&*self.pool, stream.worker, stream.source.as_str());
             let lost = std::mem::take(&mut stream.untold);

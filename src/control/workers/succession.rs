@@ -127,7 +127,9 @@ impl WorkerState {
             socket,
             port: worker.place.port(),
             restarts: worker.restarts,
-            uptime_ms: worker.started.map_or(0, |at| u64::try_from(at.elapsed().as_millis()).unwrap_or(u64::MAX)),
+            uptime_ms: worker
+                .started
+                .map_or(0, |at| u64::try_from(at.elapsed().as_millis()).unwrap_or(u64::MAX)),
             rests: rests.iter().filter(|rest| rest.run == worker.run).cloned().collect(),
         })
     }

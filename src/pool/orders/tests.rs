@@ -47,8 +47,7 @@ fn reloaded(before: &Arc<Pool>, text: serde_json::Value) -> Arc<Pool> {
     let known = before.latest().servers();
     let kept = before.latest().kept_overrides();
     let servers = expand(&kept.apply(&spec.servers), &Answers::new(), known.servers(), made);
-    let after =
-        Pool::build("web".into(), spec, servers, None, PoolMetrics::default(), Some(before.latest()));
+    let after = Pool::build("web".into(), spec, servers, None, PoolMetrics::default(), Some(before.latest()));
     after.settle_servers();
     before.latest().succeed(&after);
     after
@@ -274,5 +273,8 @@ async fn orders_stay_while_the_addresses_of_a_host_name_change() {
     assert_eq!(names(&pool), ["app:80/10.0.0.9", "10.0.0.2:80"]);
     look_up(&pool, &["10.0.0.7", "10.0.0.8"]);
     assert_eq!(names(&pool), ["app:80/10.0.0.7", "app:80/10.0.0.8", "10.0.0.2:80"]);
-    assert_eq!(shares(&pool, 40).await, [("10.0.0.2:80".to_owned(), 10), ("app:80/10.0.0.8".to_owned(), 30)].into());
+    assert_eq!(
+        shares(&pool, 40).await,
+        [("10.0.0.2:80".to_owned(), 10), ("app:80/10.0.0.8".to_owned(), 30)].into()
+    );
 }
