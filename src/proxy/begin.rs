@@ -122,6 +122,29 @@ fn request_id(engine: &Engine, trusted: Option<TrustedPeer>, request: &Head) -> 
     let given = request.get(Known::XRequestId).filter(is_usable).filter(|_| trusted.is_some());
     match given.and_then(|id| std::str::from_utf8(id).ok()) {
         Some(id) => id.to_owned(),
-        None => format!("{:016x}{:016x}", engine.random(), engine.random()),
+        None => hex([engine.random(), engine.random()]),
+    }
+}
+
+/// Both numbers in hexadecimal with all their digits; by hand, since every request needs it.
+fn hex(numbers: [u64; 2]) -> String {
+    let mut text = String::with_capacity(32);
+    for byte in numbers.into_iter().flat_map(u64::to_be_bytes) {
+        for digit in [byte >> 4, byte & 15] {
+            text.push(char::from(if digit < 10 { b'0' + digit } else { b'a' - 10 + digit }));
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_id_has_all_its_digits() {
+        for numbers in [[0, u64::MAX], [0x0123_4567_89ab_cdef, 0xfedc_ba98_7654_3210], [9, 10]] {
+            assert_eq!(hex(numbers), format!("{:016x}{:016x}", numbers[0], numbers[1]));
+        }
     }
 }

@@ -2,8 +2,9 @@
 //!
 //! RFC 9110 sections 7.6 and 17, RFC 7239. What a client says about itself counts only from a trusted peer.
 
-use std::fmt::Write;
 use std::net::IpAddr;
+
+use smallvec::SmallVec;
 
 use crate::wire::body::Framing;
 use crate::wire::head::{Head, Known, Version};
@@ -36,7 +37,7 @@ pub fn prepare_request(request: &Head, outgoing: &mut Head, facts: &Facts<'_>) {
     outgoing.clone_from(request);
     outgoing.version = Version::Http11;
     strip_nominated(request, outgoing);
-    outgoing.retain(|field| match field.known {
+    outgoing.retain_named(|known, name| match known {
         Known::Connection
         | Known::KeepAlive
         | Known::ProxyConnection
@@ -58,7 +59,7 @@ pub fn prepare_request(request: &Head, outgoing: &mut Head, facts: &Facts<'_>) {
         | Known::ClientCertSubject
         | Known::ClientCertFingerprint
         | Known::ClientCertVerified => facts.trusted,
-        Known::Other => !is_disguised(field.name),
+        Known::Other => !is_disguised(name),
         _ => true,
     });
     let takes_trailers = |member: &[u8]| member.eq_ignore_ascii_case(b"trailers");
@@ -81,11 +82,11 @@ pub fn prepare_request(request: &Head, outgoing: &mut Head, facts: &Facts<'_>) {
 
 /// Takes what is of one hop out of a response whose body goes on as `body`.
 pub fn prepare_response(response: &mut Head, body: Framing) {
-    if response.has(Known::Connection) {
+    if response.all(Known::Connection).flat_map(list).any(is_nomination) {
         let original = response.clone();
         strip_nominated(&original, response);
     }
-    response.retain(|field| match field.known {
+    response.retain_named(|known, _| match known {
         Known::Connection
         | Known::KeepAlive
         | Known::ProxyConnection
@@ -140,45 +141,48 @@ pub fn announced_scheme(request: &Head) -> Option<&'static str> {
 
 /// Fields that the Connection field names are of this hop (RFC 9110 section 7.6.1).
 fn strip_nominated(original: &Head, head: &mut Head) {
-    for option in original.all(Known::Connection).flat_map(list) {
-        let Ok(name) = std::str::from_utf8(option) else { continue };
-        let framing =
-            matches!(Known::of(option), Known::Host | Known::ContentLength | Known::TransferEncoding);
-        if !framing && !option.eq_ignore_ascii_case(b"close") && !option.eq_ignore_ascii_case(b"keep-alive") {
+    for option in original.all(Known::Connection).flat_map(list).filter(|option| is_nomination(option)) {
+        if let Ok(name) = std::str::from_utf8(option) {
             head.remove(name);
         }
     }
 }
 
+/// Whether an option of Connection names a field that may be taken out.
+fn is_nomination(option: &[u8]) -> bool {
+    !option.eq_ignore_ascii_case(b"close")
+        && !option.eq_ignore_ascii_case(b"keep-alive")
+        && !matches!(Known::of(option), Known::Host | Known::ContentLength | Known::TransferEncoding)
+}
+
 /// `X_Forwarded_For` and its like: servers that turn `-` into `_` would take it for the real one.
-fn is_disguised(name: &str) -> bool {
-    name.contains('_') && {
-        let plain = name.replace('_', "-");
-        !matches!(Known::of(plain.as_bytes()), Known::Other)
+fn is_disguised(name: &[u8]) -> bool {
+    name.contains(&b'_') && {
+        let plain: Vec<u8> = name.iter().map(|byte| if *byte == b'_' { b'-' } else { *byte }).collect();
+        Known::of(&plain) != Known::Other
     }
 }
 
 fn add_forwarded(outgoing: &mut Head, facts: &Facts<'_>) {
-    let mut text = String::with_capacity(96);
-    if let Some(peer) = facts.peer {
-        append(outgoing, Known::XForwardedFor, peer.to_string().as_bytes());
-        let _ = match peer {
-            IpAddr::V4(peer) => write!(text, "for={peer}"),
-            IpAddr::V6(peer) => write!(text, "for=\"[{peer}]\""),
-        };
+    let peer = facts.peer.map(text_of);
+    let address = peer.as_deref().unwrap_or(b"unknown");
+    if peer.is_some() {
+        append(outgoing, Known::XForwardedFor, &[address]);
+    }
+    let (open, close): (&[u8], &[u8]) = match facts.peer {
+        Some(IpAddr::V6(_)) => (b"\"[", b"]\""),
+        _ => (b"", b""),
+    };
+    let scheme = facts.scheme.as_bytes();
+    if facts.host.is_empty() || std::str::from_utf8(facts.host).is_err() {
+        append(outgoing, Known::Forwarded, &[b"for=", open, address, close, b";proto=", scheme]);
     } else {
-        text.push_str("for=unknown");
+        let host: &[&[u8]] = &[b"for=", open, address, close, b";host=\"", facts.host, b"\";proto=", scheme];
+        append(outgoing, Known::Forwarded, host);
     }
-    if let Ok(host) = std::str::from_utf8(facts.host)
-        && !host.is_empty()
-    {
-        let _ = write!(text, ";host=\"{host}\"");
-    }
-    let _ = write!(text, ";proto={}", facts.scheme);
-    append(outgoing, Known::Forwarded, text.as_bytes());
     let mut port = itoa::Buffer::new();
     for (known, value) in [
-        (Known::XForwardedProto, facts.scheme.as_bytes()),
+        (Known::XForwardedProto, scheme),
         (Known::XForwardedHost, facts.host),
         (Known::XForwardedPort, port.format(facts.port).as_bytes()),
     ] {
@@ -188,26 +192,42 @@ fn add_forwarded(outgoing: &mut Head, facts: &Facts<'_>) {
     }
 }
 
-fn add_via(request: &Head, outgoing: &mut Head, pseudonym: &str) {
-    let version = match request.version {
-        Version::Http10 => "1.0",
-        Version::Http11 => "1.1",
-        Version::Http2 => "2.0",
+/// An address as text. That of IPv4 is made by hand, since formatting one costs more than to parse a whole head.
+fn text_of(address: IpAddr) -> SmallVec<[u8; 40]> {
+    let IpAddr::V4(address) = address else {
+        return SmallVec::from_slice(address.to_string().as_bytes());
     };
-    append(outgoing, Known::Via, format!("{version} {pseudonym}").as_bytes());
+    let mut text = SmallVec::new();
+    let mut digits = itoa::Buffer::new();
+    for (place, octet) in address.octets().into_iter().enumerate() {
+        if place > 0 {
+            text.push(b'.');
+        }
+        text.extend_from_slice(digits.format(octet).as_bytes());
+    }
+    text
 }
 
-/// Adds a member to a list field.
-fn append(head: &mut Head, known: Known, member: &[u8]) {
+fn add_via(request: &Head, outgoing: &mut Head, pseudonym: &str) {
+    let version: &[u8] = match request.version {
+        Version::Http10 => b"1.0 ",
+        Version::Http11 => b"1.1 ",
+        Version::Http2 => b"2.0 ",
+    };
+    append(outgoing, Known::Via, &[version, pseudonym.as_bytes()]);
+}
+
+/// Adds a member, given in pieces, to a list field.
+fn append(head: &mut Head, known: Known, member: &[&[u8]]) {
     if !head.has(known) {
-        return head.add_known(known, member);
+        return head.add_joined(known, member);
     }
-    let mut joined = Vec::with_capacity(member.len() + 64);
+    let mut joined = Vec::with_capacity(192);
     for value in head.all(known) {
         joined.extend_from_slice(value);
         joined.extend_from_slice(b", ");
     }
-    joined.extend_from_slice(member);
+    member.iter().for_each(|piece| joined.extend_from_slice(piece));
     head.set_known(known, &joined);
 }
 

@@ -1,9 +1,12 @@
 //! The one form of a message head for all protocols: compact, in order, names in the case they came in.
 //!
 //! All text lies in one arena that is kept from message to message, so that a head on a kept-alive
-//! connection costs no allocation. It knows names and values, and none of their rules.
+//! connection costs no allocation. Fields lie there as HTTP/1.1 writes them, so that neighbours go out
+//! in one piece. It knows names and values, and none of their rules.
 
 use std::fmt;
+
+pub use super::known::Known;
 
 /// Protocol version a message came in by.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -64,89 +67,6 @@ impl Method {
     }
 }
 
-macro_rules! known {
-    ($($variant:ident = $name:literal,)*) => {
-        /// Field names that some rule looks at, resolved once when a field enters a head.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-        pub enum Known { $($variant,)* Other }
-
-        impl Known {
-            const ALL: &'static [(Known, &'static str)] = &[$((Known::$variant, $name),)*];
-
-            /// The usual spelling; empty for `Other`.
-            pub fn name(self) -> &'static str {
-                match self { $(Self::$variant => $name,)* Self::Other => "" }
-            }
-        }
-    };
-}
-
-known! {
-    Host = "Host",
-    ContentLength = "Content-Length",
-    TransferEncoding = "Transfer-Encoding",
-    Connection = "Connection",
-    KeepAlive = "Keep-Alive",
-    ProxyConnection = "Proxy-Connection",
-    Te = "TE",
-    Trailer = "Trailer",
-    Upgrade = "Upgrade",
-    Expect = "Expect",
-    ProxyAuthorization = "Proxy-Authorization",
-    ProxyAuthenticate = "Proxy-Authenticate",
-    ProxyAuthenticationInfo = "Proxy-Authentication-Info",
-    Http2Settings = "HTTP2-Settings",
-    XForwardedFor = "X-Forwarded-For",
-    XForwardedProto = "X-Forwarded-Proto",
-    XForwardedHost = "X-Forwarded-Host",
-    XForwardedPort = "X-Forwarded-Port",
-    XRealIp = "X-Real-IP",
-    Forwarded = "Forwarded",
-    Via = "Via",
-    XRequestId = "X-Request-Id",
-    Cookie = "Cookie",
-    SetCookie = "Set-Cookie",
-    UserAgent = "User-Agent",
-    Referer = "Referer",
-    Date = "Date",
-    Server = "Server",
-    ContentType = "Content-Type",
-    ContentEncoding = "Content-Encoding",
-    AcceptEncoding = "Accept-Encoding",
-    Location = "Location",
-    RetryAfter = "Retry-After",
-    SecWebSocketKey = "Sec-WebSocket-Key",
-    SecWebSocketVersion = "Sec-WebSocket-Version",
-    SecWebSocketAccept = "Sec-WebSocket-Accept",
-    ClientCertSubject = "X-Client-Cert-Subject",
-    ClientCertFingerprint = "X-Client-Cert-Fingerprint",
-    ClientCertVerified = "X-Client-Cert-Verified",
-}
-
-const LONGEST_KNOWN: usize = 26;
-
-type Names = Vec<(Known, &'static [u8])>;
-
-/// For each length of a name, the known names that long.
-static BY_LENGTH: std::sync::LazyLock<[Names; LONGEST_KNOWN + 1]> = std::sync::LazyLock::new(|| {
-    let mut by_length = [const { Vec::new() }; LONGEST_KNOWN + 1];
-    for (known, name) in Known::ALL {
-        by_length[name.len()].push((*known, name.as_bytes()));
-    }
-    by_length
-});
-
-impl Known {
-    /// Looks a name up, whatever its case.
-    pub fn of(name: &[u8]) -> Self {
-        let Some(same_length) = BY_LENGTH.get(name.len()) else { return Self::Other };
-        same_length
-            .iter()
-            .find(|(_, known)| known.eq_ignore_ascii_case(name))
-            .map_or(Self::Other, |(k, _)| *k)
-    }
-}
-
 /// A piece of a head's arena.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Text {
@@ -154,11 +74,32 @@ struct Text {
     length: u32,
 }
 
+/// A field in a head's arena: `Name: value` and CRLF.
 #[derive(Clone, Copy, Debug)]
 struct Entry {
-    name: Text,
-    value: Text,
+    start: u32,
+    name_length: u32,
+    value_length: u32,
     known: Known,
+}
+
+impl Entry {
+    fn name(self) -> Text {
+        Text { start: self.start, length: self.name_length }
+    }
+
+    fn value(self) -> Text {
+        Text { start: self.start + self.name_length + 2, length: self.value_length }
+    }
+
+    /// Name and value with what stands between and behind them.
+    fn line(self) -> Text {
+        Text { start: self.start, length: self.name_length + self.value_length + 4 }
+    }
+
+    fn end(self) -> u32 {
+        self.start + self.line().length
+    }
 }
 
 /// One field as it is read from a head.
@@ -255,14 +196,23 @@ impl Head {
         self.entries.iter().map(|entry| self.field(entry))
     }
 
+    /// All fields as HTTP/1.1 writes them, in few pieces: one for each run of fields that were stored one after the other.
+    pub fn lines(&self) -> impl Iterator<Item = &[u8]> {
+        self.entries.chunk_by(|one, next| one.end() == next.start).map(|run| match run {
+            [first, .., last] => self.bytes(Text { start: first.start, length: last.end() - first.start }),
+            [only] => self.bytes(only.line()),
+            [] => &[],
+        })
+    }
+
     /// The first value of a known field.
     pub fn get(&self, known: Known) -> Option<&[u8]> {
-        self.entries.iter().find(|entry| entry.known == known).map(|entry| self.bytes(entry.value))
+        self.entries.iter().find(|entry| entry.known == known).map(|entry| self.bytes(entry.value()))
     }
 
     /// Every value of a known field, in order.
     pub fn all(&self, known: Known) -> impl Iterator<Item = &[u8]> {
-        self.entries.iter().filter(move |entry| entry.known == known).map(|entry| self.bytes(entry.value))
+        self.entries.iter().filter(move |entry| entry.known == known).map(|entry| self.bytes(entry.value()))
     }
 
     pub fn has(&self, known: Known) -> bool {
@@ -271,37 +221,47 @@ impl Head {
 
     /// Every value of a field by name, whatever the case.
     pub fn all_named<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
-        let matches = |entry: &&Entry| self.bytes(entry.name).eq_ignore_ascii_case(name.as_bytes());
-        self.entries.iter().filter(matches).map(|entry| self.bytes(entry.value))
+        let matches = |entry: &&Entry| self.bytes(entry.name()).eq_ignore_ascii_case(name.as_bytes());
+        self.entries.iter().filter(matches).map(|entry| self.bytes(entry.value()))
     }
 
     /// Adds a field at the end. `name` is a token and `value` has no CR, LF or NUL: parsers and config checks see to it.
     pub fn add(&mut self, name: &str, value: &[u8]) {
-        self.push(name.as_bytes(), value, Known::of(name.as_bytes()));
+        self.push(name.as_bytes(), &[value], Known::of(name.as_bytes()));
     }
 
     /// Adds a field at the end under its usual spelling.
     pub fn add_known(&mut self, known: Known, value: &[u8]) {
-        self.push(known.name().as_bytes(), value, known);
+        self.push(known.name().as_bytes(), &[value], known);
+    }
+
+    /// The same with a value in pieces.
+    pub fn add_joined(&mut self, known: Known, pieces: &[&[u8]]) {
+        self.push(known.name().as_bytes(), pieces, known);
     }
 
     /// Replaces all fields of this name by one, at the place of the first.
     pub fn set(&mut self, name: &str, value: &[u8]) {
-        let known = Known::of(name.as_bytes());
-        let first = self.entries.iter().position(|entry| self.is_named(entry, name, known));
-        let Some(first) = first else { return self.push(name.as_bytes(), value, known) };
-        let value = self.store(value);
-        self.entries[first].value = value;
+        self.replace(name, value, Known::of(name.as_bytes()));
+    }
+
+    pub fn set_known(&mut self, known: Known, value: &[u8]) {
+        self.replace(known.name(), value, known);
+    }
+
+    fn replace(&mut self, name: &str, value: &[u8], known: Known) {
+        let first = self.entries.iter().position(|entry| is_named(&self.arena, entry, name, known));
+        let Some(first) = first else { return self.push(name.as_bytes(), &[value], known) };
+        // The name stays as it came.
+        let (entry, start) = (self.entries[first], self.arena.len());
+        self.arena.extend_from_within(entry.name().range());
+        self.entries[first] = self.end_line(start, &[value], entry.known);
         let arena = &self.arena;
         let mut place = 0;
         self.entries.retain(|entry| {
             place += 1;
             place - 1 <= first || !is_named(arena, entry, name, known)
         });
-    }
-
-    pub fn set_known(&mut self, known: Known, value: &[u8]) {
-        self.set(known.name(), value);
     }
 
     /// Removes all fields of this name, whatever the case.
@@ -321,9 +281,28 @@ impl Head {
         self.entries.retain(|entry| keep(field(arena, entry)));
     }
 
-    fn push(&mut self, name: &[u8], value: &[u8], known: Known) {
-        let (name, value) = (self.store(name), self.store(value));
-        self.entries.push(Entry { name, value, known });
+    /// Keeps the fields that `keep` says yes to by what they are and how they are called.
+    pub fn retain_named(&mut self, mut keep: impl FnMut(Known, &[u8]) -> bool) {
+        let arena = &self.arena;
+        self.entries.retain(|entry| keep(entry.known, bytes(arena, entry.name())));
+    }
+
+    fn push(&mut self, name: &[u8], value: &[&[u8]], known: Known) {
+        let start = self.arena.len();
+        self.arena.extend_from_slice(name);
+        let entry = self.end_line(start, value, known);
+        self.entries.push(entry);
+    }
+
+    /// Puts the rest of a line behind its name, which begins at `start`.
+    fn end_line(&mut self, start: usize, value: &[&[u8]], known: Known) -> Entry {
+        let name_length = (self.arena.len() - start) as u32;
+        self.arena.extend_from_slice(b": ");
+        let value_start = self.arena.len();
+        value.iter().for_each(|piece| self.arena.extend_from_slice(piece));
+        let value_length = (self.arena.len() - value_start) as u32;
+        self.arena.extend_from_slice(b"\r\n");
+        Entry { start: start as u32, name_length, value_length, known }
     }
 
     /// Arena offsets are 32 bit: head limits keep arenas far below that.
@@ -339,10 +318,6 @@ impl Head {
 
     fn field(&self, entry: &Entry) -> Field<'_> {
         field(&self.arena, entry)
-    }
-
-    fn is_named(&self, entry: &Entry, name: &str, known: Known) -> bool {
-        is_named(&self.arena, entry, name, known)
     }
 }
 
@@ -362,19 +337,25 @@ impl Clone for Head {
     }
 }
 
+impl Text {
+    fn range(self) -> std::ops::Range<usize> {
+        self.start as usize..(self.start + self.length) as usize
+    }
+}
+
 fn bytes(arena: &[u8], text: Text) -> &[u8] {
-    arena.get(text.start as usize..(text.start + text.length) as usize).unwrap_or_default()
+    arena.get(text.range()).unwrap_or_default()
 }
 
 fn field<'a>(arena: &'a [u8], entry: &Entry) -> Field<'a> {
-    let name = std::str::from_utf8(bytes(arena, entry.name)).unwrap_or_default();
-    Field { name, value: bytes(arena, entry.value), known: entry.known }
+    let name = std::str::from_utf8(bytes(arena, entry.name())).unwrap_or_default();
+    Field { name, value: bytes(arena, entry.value()), known: entry.known }
 }
 
 fn is_named(arena: &[u8], entry: &Entry, name: &str, known: Known) -> bool {
     match known {
         Known::Other => {
-            entry.known == Known::Other && bytes(arena, entry.name).eq_ignore_ascii_case(name.as_bytes())
+            entry.known == Known::Other && bytes(arena, entry.name()).eq_ignore_ascii_case(name.as_bytes())
         }
         _ => entry.known == known,
     }
@@ -404,17 +385,6 @@ mod tests {
     }
 
     #[test]
-    fn every_known_name_is_found_in_any_case() {
-        for (known, name) in Known::ALL {
-            assert!(name.len() <= LONGEST_KNOWN, "{name}");
-            assert_eq!(Known::of(name.to_ascii_lowercase().as_bytes()), *known);
-            assert_eq!(Known::of(name.to_ascii_uppercase().as_bytes()), *known);
-        }
-        assert_eq!(Known::of(b"x-unknown"), Known::Other);
-        assert_eq!(Known::of(&[b'a'; 300]), Known::Other);
-    }
-
-    #[test]
     fn set_keeps_the_first_place_and_drops_the_rest() {
         let mut head = Head::new();
         for (name, value) in [("A", "1"), ("x-b", "2"), ("HOST", "h"), ("X-B", "3"), ("c", "4")] {
@@ -430,5 +400,26 @@ mod tests {
         assert_eq!(head.all_named("C").collect::<Vec<_>>(), [b"4"]);
         head.clear();
         assert!(head.is_empty() && head.target().is_empty());
+    }
+
+    #[test]
+    fn lines_are_all_fields_in_order_whatever_happened_to_them() {
+        let mut head = Head::new();
+        head.set_target(b"/");
+        for name in ["A", "b", "Host", "c", "D"] {
+            head.add(name, name.as_bytes());
+        }
+        assert_eq!(head.lines().count(), 1);
+        head.set("B", b"22");
+        head.set_known(Known::Host, b"");
+        head.set_target(b"/x");
+        head.remove("c");
+        head.add_joined(Known::Via, &[b"1.1", b" ", b"me"]);
+        head.add_joined(Known::Server, &[]);
+        let lines: Vec<u8> = head.lines().flatten().copied().collect();
+        assert_eq!(lines, b"A: A\r\nb: 22\r\nHost: \r\nD: D\r\nVia: 1.1 me\r\nServer: \r\n");
+        assert_eq!(names(&head), ["A=A", "b=22", "Host=", "D=D", "Via=1.1 me", "Server="]);
+        head.retain_named(|_, _| false);
+        assert_eq!(head.lines().count(), 0);
     }
 }

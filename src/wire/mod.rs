@@ -8,6 +8,7 @@ pub mod grpc;
 pub mod h1;
 pub mod h2;
 pub mod head;
+mod known;
 pub mod pipe;
 pub mod rules;
 pub mod token;

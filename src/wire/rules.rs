@@ -111,7 +111,11 @@ pub fn content_length(head: &Head) -> Result<Option<u64>, ParseHeadError> {
 
 /// Bytes that a host and its port are made of (RFC 3986 section 3.2.2); which of them make one is the router's matter.
 pub fn is_authority(text: &[u8]) -> bool {
-    text.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+;=:[]".contains(byte))
+    text.iter().all(|byte| {
+        let is_mark =
+            matches!(byte, b'!' | b'$'..=b'+' | b'-' | b'.' | b':' | b';' | b'=' | b'[' | b']' | b'_' | b'~');
+        is_mark || byte.is_ascii_alphanumeric()
+    })
 }
 
 /// Whether every byte may stand in a request's target (RFC 3986 section 2); the router is stricter.

@@ -14,7 +14,6 @@ use crate::net::Buffer;
 
 /// One request to a server: a connection of its own, or a stream of one that others share.
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "most are connections; a box for each costs more")]
 pub enum Upstream {
     Http1(ClientConnection),
     Http2(ClientStream),

@@ -17,7 +17,8 @@ use crate::wire::websocket;
 /// A connection to a server.
 #[derive(Debug)]
 pub struct ClientConnection {
-    connection: Connection,
+    /// Boxed once for its life: with every request it moves from the idle ones to an exchange and back.
+    connection: Box<Connection>,
     scanned: usize,
     method: Method,
     pub response: ResponseFraming,
@@ -28,7 +29,7 @@ pub struct ClientConnection {
 impl ClientConnection {
     pub fn new(stream: Stream) -> Self {
         Self {
-            connection: Connection::new(stream),
+            connection: Box::new(Connection::new(stream)),
             scanned: 0,
             method: Method::Get,
             response: ResponseFraming::default(),
@@ -40,12 +41,8 @@ impl ClientConnection {
     pub fn write_head(&mut self, head: &Head, body: Framing, upgrade: Option<&[u8]>) {
         self.method = head.method();
         self.scanned = 0;
-        for piece in [head.method_text().as_bytes(), b" ", head.target(), b" HTTP/1.1\r\n"] {
-            self.outbound.push(piece);
-        }
-        for field in head.iter() {
-            self.outbound.push_field(field.name, field.value);
-        }
+        self.outbound.push_all(&[head.method_text().as_bytes(), b" ", head.target(), b" HTTP/1.1\r\n"]);
+        self.outbound.push_fields(head);
         match body {
             Framing::Length(length) => self.write_length(length),
             Framing::Chunked => self.outbound.push_field("Transfer-Encoding", b"chunked"),
@@ -134,7 +131,7 @@ impl ClientConnection {
     }
 
     pub fn into_connection(self) -> Connection {
-        self.connection
+        *self.connection
     }
 
     fn write_length(&mut self, length: u64) {

@@ -55,10 +55,15 @@ pub struct Outbound {
 impl Outbound {
     /// Puts bytes behind what waits.
     pub fn push(&mut self, bytes: &[u8]) {
+        self.push_all(&[bytes]);
+    }
+
+    /// Puts pieces behind what waits, one after the other.
+    pub fn push_all(&mut self, pieces: &[&[u8]]) {
         if self.waiting.capacity() == 0 {
             self.waiting = BUFFERS.with_borrow_mut(Vec::pop).unwrap_or_else(|| Vec::with_capacity(4096));
         }
-        self.waiting.extend_from_slice(bytes);
+        pieces.iter().for_each(|piece| self.waiting.extend_from_slice(piece));
     }
 
     pub fn is_empty(&self) -> bool {
@@ -122,9 +127,7 @@ impl Outbound {
             Body::Length(_) => false,
             Body::Chunked { left } => {
                 self.push(b"0\r\n");
-                for field in trailers.into_iter().flat_map(Head::iter) {
-                    self.push_field(field.name, field.value);
-                }
+                trailers.into_iter().for_each(|trailers| self.push_fields(trailers));
                 self.push(b"\r\n");
                 left == 0
             }
@@ -138,9 +141,11 @@ impl Outbound {
     }
 
     pub fn push_field(&mut self, name: &str, value: &[u8]) {
-        for piece in [name.as_bytes(), b": ", value, b"\r\n"] {
-            self.push(piece);
-        }
+        self.push_all(&[name.as_bytes(), b": ", value, b"\r\n"]);
+    }
+
+    pub fn push_fields(&mut self, head: &Head) {
+        head.lines().for_each(|lines| self.push(lines));
     }
 
     fn push_chunk_size(&mut self, size: usize) {

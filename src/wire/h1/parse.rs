@@ -9,8 +9,8 @@ use memchr::memchr;
 use crate::wire::head::Head;
 use crate::wire::rules::ParseHeadError;
 
-/// Fields that are parsed without an allocation.
-const FIELDS_ON_STACK: usize = 128;
+/// Fields that are parsed without an allocation: as many as a server may send.
+const FIELDS_ON_STACK: usize = 256;
 
 /// Finds the end of a head in `bytes`; `scanned` remembers how far earlier calls came.
 ///

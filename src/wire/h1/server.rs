@@ -94,9 +94,7 @@ impl ServerConnection {
     /// Puts a response head into the outbound bytes.
     pub fn write_head(&mut self, head: &Head, plan: ResponsePlan) {
         self.write_status_line(head);
-        for field in head.iter() {
-            self.outbound.push_field(field.name, field.value);
-        }
+        self.outbound.push_fields(head);
         match plan.body {
             Framing::Length(length) => self.write_length(length),
             Framing::Chunked => self.outbound.push_field("Transfer-Encoding", b"chunked"),
@@ -120,18 +118,14 @@ impl ServerConnection {
             return;
         }
         self.write_status_line(head);
-        for field in head.iter() {
-            self.outbound.push_field(field.name, field.value);
-        }
+        self.outbound.push_fields(head);
         self.outbound.push(b"\r\n");
     }
 
     /// Puts the 101 that agrees to another protocol into the outbound bytes.
     pub fn write_switch(&mut self, head: &Head, protocol: &[u8]) {
         self.write_status_line(head);
-        for field in head.iter() {
-            self.outbound.push_field(field.name, field.value);
-        }
+        self.outbound.push_fields(head);
         self.outbound.push_field("Connection", b"Upgrade");
         self.outbound.push_field(Known::Upgrade.name(), protocol);
         self.outbound.push(b"\r\n");
@@ -153,9 +147,8 @@ impl ServerConnection {
 
     fn write_status_line(&mut self, head: &Head) {
         let mut digits = itoa::Buffer::new();
-        for piece in [b"HTTP/1.1 ", digits.format(head.status).as_bytes(), b" ", head.reason(), b"\r\n"] {
-            self.connection.outbound.push(piece);
-        }
+        let status = digits.format(head.status).as_bytes();
+        self.outbound.push_all(&[b"HTTP/1.1 ", status, b" ", head.reason(), b"\r\n"]);
     }
 
     fn write_length(&mut self, length: u64) {
