@@ -180,6 +180,7 @@ impl Said {
 
 impl Site {
     /// Has it take another plan, and uses that for its commands.
+    #[allow(dead_code, reason = "only some test programs with this harness reload")]
     pub async fn reload(&mut self, plan: Plan) -> Value {
         let yaml = plan.yaml(&self.mark);
         self.commands = Setup::new(yaml.as_str()).in_folder_of(&self.lintel);
