@@ -92,14 +92,11 @@ impl Running {
         }
         let Basis { directories, metrics, access_log, live } = basis(&loaded, &log)?;
         let snapshot = live.load_full();
-        if let Some(heir) = &mut heir {
-            heir.hand_out_tickets(&snapshot);
-        }
+        heir.iter_mut().for_each(|heir| heir.hand_out_tickets(&snapshot));
         let open_files = fd_limit::raise();
         let (process, count) = (Arc::new(Process::new()), threads_of(&loaded.file));
         let engines = Engines::start(count, &process, &live).context("cannot start the engine threads")?;
-        let possible = possible_connections(open_files);
-        let gate = Gate::new(most_connections(&snapshot, open_files), possible);
+        let gate = Gate::new(most_connections(&snapshot, open_files), possible_connections(open_files));
         let mut listeners = Listeners::new(gate);
         let prepared = listeners.prepare(&snapshot, &engines, &mut inherited).map_err(first_error)?;
         let (readiness, watched) = watch::channel(Readiness::Starting("first checks and look-ups".into()));
@@ -119,9 +116,7 @@ impl Running {
         let office = office(&live, &workers, &tasks, &engines, &log, orders, &last_reload);
         let _ = surface.office.set(office);
         first_round(&tasks, &workers, &snapshot).await;
-        if let Some(heir) = &mut heir {
-            heir.hand_out_sessions(&snapshot);
-        }
+        heir.iter_mut().for_each(|heir| heir.hand_out_sessions(&snapshot));
         listeners.commit(&snapshot, &engines, prepared);
         leave_unused(&mut heir, &inherited);
         let _ = readiness.send(Readiness::Ready);
