@@ -52,7 +52,9 @@ pub enum OpenError {
     Listen { address: String, source: io::Error },
     #[error("cannot look up {address}: {source}")]
     LookUp { address: String, source: io::Error },
-    #[error("{0} is no loopback address: others can ask there only with `admin.token` or `admin.tls.client_auth`")]
+    #[error(
+        "{0} is no loopback address: others can ask there only with `admin.token` or `admin.tls.client_auth`"
+    )]
     NotGuarded(SocketAddr),
     #[error(transparent)]
     Lock(LockError),
@@ -107,7 +109,10 @@ impl Door {
         let listener = match address {
             Address::Unix(path) => {
                 let identity = path.symlink_metadata().ok().map(|metadata| identity(&metadata));
-                Listener::Unix(UnixListener::from(fd), SocketFile { path: path.clone(), identity, stays: Arc::default() })
+                Listener::Unix(
+                    UnixListener::from(fd),
+                    SocketFile { path: path.clone(), identity, stays: Arc::default() },
+                )
             }
             _ => Listener::Tcp(TcpListener::from(fd)),
         };
@@ -186,12 +191,11 @@ fn open_unix(path: &Path) -> Result<Listener, OpenError> {
     clear(path)?;
     let listener = bind_unix(path)
         .map_err(|source| OpenError::Listen { address: format!("unix:{}", path.display()), source })?;
-    let file =
-        SocketFile {
-            path: path.to_path_buf(),
-            identity: path.symlink_metadata().ok().map(|m| identity(&m)),
-            stays: Arc::default(),
-        };
+    let file = SocketFile {
+        path: path.to_path_buf(),
+        identity: path.symlink_metadata().ok().map(|m| identity(&m)),
+        stays: Arc::default(),
+    };
     Ok(Listener::Unix(listener, file))
 }
 
@@ -277,10 +281,16 @@ mod tests {
         drop(UnixListener::bind(&path).unwrap());
         assert!(path.exists());
         let door = Door::admin(None, &Arc::default(), &Locks::default(), folder.path()).unwrap();
-        assert!(matches!(Door::admin(None, &Arc::default(), &Locks::default(), folder.path()), Err(OpenError::InUse(_))));
+        assert!(matches!(
+            Door::admin(None, &Arc::default(), &Locks::default(), folder.path()),
+            Err(OpenError::InUse(_))
+        ));
         drop(door);
         std::fs::write(&path, "text").unwrap();
-        assert!(matches!(Door::admin(None, &Arc::default(), &Locks::default(), folder.path()), Err(OpenError::NotSocket(_))));
+        assert!(matches!(
+            Door::admin(None, &Arc::default(), &Locks::default(), folder.path()),
+            Err(OpenError::NotSocket(_))
+        ));
     }
 
     #[test]

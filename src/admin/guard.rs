@@ -59,8 +59,10 @@ pub const WRONG_HOST: Refusal =
 const WRONG_ORIGIN: Refusal =
     refusal(StatusCode::FORBIDDEN, "web pages of other origins may not ask here (Origin)");
 const WRONG_TOKEN: Refusal = refusal(StatusCode::UNAUTHORIZED, "the token is wrong");
-const NO_TOKEN: Refusal =
-    refusal(StatusCode::UNAUTHORIZED, "send `Authorization: Bearer TOKEN` with the token of admin.token.file");
+const NO_TOKEN: Refusal = refusal(
+    StatusCode::UNAUTHORIZED,
+    "send `Authorization: Bearer TOKEN` with the token of admin.token.file",
+);
 const NO_TOKEN_KNOWN: Refusal = refusal(
     StatusCode::FORBIDDEN,
     "nothing is changed over TCP without a token: write `admin: { address: ..., token: { file: ... } }` in the config, \
@@ -195,9 +197,15 @@ mod tests {
         for host in ["localhost", "LocalHost:9900", "127.0.0.1:9900", "127.8.8.8", "[::1]:9900", "[::1]"] {
             assert!(admits("/", &[("host", host)]), "{host}");
         }
-        for host in
-            ["evil.example", "localhost.evil.example", "127.0.0.1.evil.example", "10.0.0.1", "", "localhost@evil", "a b"]
-        {
+        for host in [
+            "evil.example",
+            "localhost.evil.example",
+            "127.0.0.1.evil.example",
+            "10.0.0.1",
+            "",
+            "localhost@evil",
+            "a b",
+        ] {
             assert!(!admits("/", &[("host", host)]), "{host}");
         }
         assert!(!admits("http://evil.example/", &[("host", "localhost")]));
@@ -248,7 +256,13 @@ mod tests {
             (with, anybody, Effect::Changes, vec![host, control, wrong], 401),
             (with, anybody, Effect::Changes, vec![host, control, right, right], 401),
             (with, anybody, Effect::Changes, vec![host, control, ("authorization", "Basic eDp5")], 401),
-            (with, anybody, Effect::Changes, vec![host, control, ("authorization", "bearer  0123456789abcdef")], 200),
+            (
+                with,
+                anybody,
+                Effect::Changes,
+                vec![host, control, ("authorization", "bearer  0123456789abcdef")],
+                200,
+            ),
             (with, anybody, Effect::Changes, vec![host, control, right], 200),
             (with, anybody, Effect::Changes, vec![host, right], 403),
             (outside, anybody, Effect::Reads, vec![host], 401),

@@ -40,11 +40,12 @@ pub fn document() -> Value {
     let refusal = of::<schema::Refusal>(&mut generator);
     let refused = of::<schema::Refused>(&mut generator);
     let mut responses = Map::new();
-    for (status, about) in REFUSALS.into_iter().chain([
-        (404, "There is no such pool or server."),
-        (409, "It cannot be done as things stand."),
-    ]) {
-        let mut response = json!({ "description": about, "content": { "application/json": { "schema": refusal } } });
+    for (status, about) in REFUSALS
+        .into_iter()
+        .chain([(404, "There is no such pool or server."), (409, "It cannot be done as things stand.")])
+    {
+        let mut response =
+            json!({ "description": about, "content": { "application/json": { "schema": refusal } } });
         if status == 401
             && let Some(response) = response.as_object_mut()
         {
@@ -106,14 +107,17 @@ fn describe(operation: &Operation, generator: &mut SchemaGenerator) -> Value {
     let content = content(operation.answer, generator);
     responses.insert("200".to_owned(), json!({ "description": success, "content": content }));
     for (status, _) in REFUSALS {
-        responses.insert(status.to_string(), json!({ "$ref": format!("#/components/responses/Refusal{status}") }));
+        responses
+            .insert(status.to_string(), json!({ "$ref": format!("#/components/responses/Refusal{status}") }));
     }
     for status in operation.refusals {
-        responses.insert(status.to_string(), json!({ "$ref": format!("#/components/responses/Refusal{status}") }));
+        responses
+            .insert(status.to_string(), json!({ "$ref": format!("#/components/responses/Refusal{status}") }));
     }
     if operation.name == Name::Readyz {
         let content = json!({ "text/plain": { "schema": { "type": "string" } }, "application/json": { "schema": of::<schema::Refusal>(generator) } });
-        responses.insert("503".to_owned(), json!({ "description": "It does not serve.", "content": content }));
+        responses
+            .insert("503".to_owned(), json!({ "description": "It does not serve.", "content": content }));
     }
     responses.sort_keys();
     json!({
@@ -258,9 +262,17 @@ mod tests {
             assert!(!pattern.is_match("01"));
         }
         let pause = regex::Regex::new(&time_pattern(1000, Duration::from_secs(600))).unwrap();
-        for (text, expected) in [("1s", true), ("600s", true), ("10m", true), ("1000ms", true), ("600000ms", true)]
-            .into_iter()
-            .chain([("999ms", false), ("601s", false), ("11m", false), ("1h", false), ("0s", false), ("1", false)])
+        for (text, expected) in
+            [("1s", true), ("600s", true), ("10m", true), ("1000ms", true), ("600000ms", true)]
+                .into_iter()
+                .chain([
+                    ("999ms", false),
+                    ("601s", false),
+                    ("11m", false),
+                    ("1h", false),
+                    ("0s", false),
+                    ("1", false),
+                ])
         {
             assert_eq!(pause.is_match(text), expected, "{text}");
         }

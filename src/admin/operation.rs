@@ -198,7 +198,12 @@ pub const OPERATIONS: &[Operation] = &[
         "Certificates of the listeners: names and expiry, never keys.",
         Answer::Certificates,
     ),
-    look(Name::Config, "/config", "The config in force: defaults written out, secrets masked.", Answer::Config),
+    look(
+        Name::Config,
+        "/config",
+        "The config in force: defaults written out, secrets masked.",
+        Answer::Config,
+    ),
     Operation {
         refusals: &[422],
         ..look(Name::Plan, "/plan", "What a reload would change; nothing changes.", Answer::Plan)
@@ -379,12 +384,7 @@ pub const OPERATIONS: &[Operation] = &[
 ];
 
 impl Operation {
-    /// Whether it is served by the read-only address of the metrics too.
-    pub fn is_page(&self) -> bool {
-        matches!(self.name, Name::Livez | Name::Readyz | Name::Metrics)
-    }
-
-    /// Whether the answer goes on with what comes.
+    /// Whether this is asked by that method; what is looked at is looked at by HEAD too.
     pub fn takes(&self, method: &Method) -> bool {
         match self.verb {
             Verb::Get => matches!(*method, Method::GET | Method::HEAD),
@@ -442,8 +442,7 @@ mod tests {
     fn every_operation_is_there_once_and_names_its_path_parameters() {
         for (place, operation) in OPERATIONS.iter().enumerate() {
             let same = |other: &&Operation| {
-                other.name == operation.name
-                    || other.verb == operation.verb && other.path == operation.path
+                other.name == operation.name || other.verb == operation.verb && other.path == operation.path
             };
             assert_eq!(OPERATIONS.iter().filter(same).count(), 1, "{operation:?} at {place}");
             let in_path: Vec<&str> =

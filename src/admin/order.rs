@@ -356,8 +356,13 @@ mod tests {
             what: ServerOrder::Drain { timeout: Duration::from_secs(30) },
             keep: Keep::OverReloads,
         };
-        assert_eq!(read(&Method::POST, "/pools/api/servers/unix%3A%2Frun%2Fa%20b.sock/drain?&keep=1"), Ok(drain));
-        for path in ["", "/", "//status", "/status/", "/pools//rollout", "/pools/api/servers/x/y", "*", "/Status"] {
+        assert_eq!(
+            read(&Method::POST, "/pools/api/servers/unix%3A%2Frun%2Fa%20b.sock/drain?&keep=1"),
+            Ok(drain)
+        );
+        for path in
+            ["", "/", "//status", "/status/", "/pools//rollout", "/pools/api/servers/x/y", "*", "/Status"]
+        {
             assert_eq!(read(&Method::GET, path), Err(NoOrder::Unknown), "{path}");
         }
     }
@@ -375,7 +380,10 @@ mod tests {
             ("/pools/a/scale?pool=3", "there is no parameter `pool` here; there is `instances`"),
             ("/pools/a/pause?timeout=999ms", "`timeout=999ms` is not a time from 1s to 10m, such as 30s"),
             ("/pools/a/pause?timeout=601s", "`timeout=601s` is not a time from 1s to 10m, such as 30s"),
-            ("/pools/a/servers?address=nowhere", "`address=nowhere` is not an address, such as 10.0.0.1:3000 or unix:/run/app.sock"),
+            (
+                "/pools/a/servers?address=nowhere",
+                "`address=nowhere` is not an address, such as 10.0.0.1:3000 or unix:/run/app.sock",
+            ),
             ("/pools/a/servers?address=1.2.3.4:1&keep=yes", "`keep=yes` is not 1 (yes) or 0 (no)"),
             ("/pools/%zz/rollout", "`%zz`: a `%` begins two hexadecimal digits"),
             ("/pools/%ff/rollout", "`%ff` is no UTF-8"),

@@ -90,7 +90,12 @@ impl Surface {
         metrics: impl Fn() -> String + Send + Sync + 'static,
         readiness: watch::Receiver<Readiness>,
     ) -> Arc<Self> {
-        Arc::new(Self { metrics: Box::new(metrics), readiness, office: OnceLock::new(), refused: Refused::default() })
+        Arc::new(Self {
+            metrics: Box::new(metrics),
+            readiness,
+            office: OnceLock::new(),
+            refused: Refused::default(),
+        })
     }
 }
 
@@ -106,7 +111,12 @@ impl Refused {
         if told.is_none_or(|told| now.saturating_duration_since(told) >= BETWEEN_LINES) {
             *told = Some(now);
             let total = self.count.count();
-            tracing::warn!(status = refusal.status.as_u16(), total, "the control interface refused: {}", refusal.why);
+            tracing::warn!(
+                status = refusal.status.as_u16(),
+                total,
+                "the control interface refused: {}",
+                refusal.why
+            );
         }
     }
 }

@@ -157,9 +157,10 @@ fn refused(refusal: &Refusal, surface: &Surface) -> Page {
 
 fn no_answer(no_order: NoOrder) -> Page {
     match no_order {
-        NoOrder::Unknown => {
-            refuse(StatusCode::NOT_FOUND, "there is nothing at this path; GET /openapi.json says what there is")
-        }
+        NoOrder::Unknown => refuse(
+            StatusCode::NOT_FOUND,
+            "there is nothing at this path; GET /openapi.json says what there is",
+        ),
         NoOrder::Wrong(why) => refuse(StatusCode::BAD_REQUEST, &why),
         NoOrder::Method(allowed) => {
             let mut page = refuse(StatusCode::METHOD_NOT_ALLOWED, &format!("only {allowed} here"));
@@ -309,7 +310,13 @@ mod tests {
         let (_readiness, surface) = surface("");
         let request = "GET /livez HTTP/1.1\r\nHost: rebound.example\r\nConnection: close\r\n\r\n";
 
-        let tcp = Door::admin(Some(&"127.0.0.1:0".parse().unwrap()), &Arc::default(), &Locks::default(), folder.path()).unwrap();
+        let tcp = Door::admin(
+            Some(&"127.0.0.1:0".parse().unwrap()),
+            &Arc::default(),
+            &Locks::default(),
+            folder.path(),
+        )
+        .unwrap();
         let (address, _tcp) = start(tcp, Arc::clone(&surface)).await;
         let answer = exchange(&mut TcpStream::connect(&address).await.unwrap(), request, "\0").await;
         assert!(answer.starts_with("HTTP/1.1 403 "), "{answer}");

@@ -21,7 +21,9 @@ pub struct Token([u8; 32]);
 pub enum ReadTokenError {
     #[error("`{path}` cannot be read: {source}")]
     Read { path: PathBuf, source: io::Error },
-    #[error("`{path}` holds {length} bytes (white space at its end does not count); a token has {SHORTEST} to {LONGEST}")]
+    #[error(
+        "`{path}` holds {length} bytes (white space at its end does not count); a token has {SHORTEST} to {LONGEST}"
+    )]
     Length { path: PathBuf, length: usize },
     #[error("`{0}` holds more than letters, digits and punctuation of ASCII; no header can carry it")]
     Characters(PathBuf),

@@ -7,7 +7,8 @@ use crate::support::eventually;
 async fn everything_that_runs_can_be_looked_at() {
     let place = Place::new().await;
     let pools = place.json("GET", "/pools").await;
-    let names: Vec<&str> = pools["pools"].as_array().unwrap().iter().map(|p| p["name"].as_str().unwrap()).collect();
+    let names: Vec<&str> =
+        pools["pools"].as_array().unwrap().iter().map(|p| p["name"].as_str().unwrap()).collect();
     assert_eq!(names, ["spare", "web"]);
     let web = place.json("GET", "/pools/web").await;
     assert_eq!(web["servers"].as_array().unwrap().len(), 2);
@@ -47,9 +48,9 @@ async fn everything_that_runs_can_be_looked_at() {
 #[tokio::test]
 async fn a_server_comes_is_weighed_drained_and_goes() {
     let place = Place::new().await;
-    let path = "/pools/web/servers/127.0.0.1%3A9";
-    let servers = place.json("POST", "/pools/web/servers?address=127.0.0.1:9&weight=2").await;
-    assert_eq!(servers["servers"][2]["name"], "127.0.0.1:9");
+    let path = "/pools/web/servers/192.0.2.9%3A9";
+    let servers = place.json("POST", "/pools/web/servers?address=192.0.2.9:9&weight=2").await;
+    assert_eq!(servers["servers"][2]["name"], "192.0.2.9:9");
     assert_eq!(servers["servers"][2]["weight"], 2);
     let servers = place.json("POST", &format!("{path}/weight?weight=7")).await;
     assert_eq!(servers["servers"][2]["weight"], 7);

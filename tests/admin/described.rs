@@ -82,12 +82,12 @@ const SUCCESSES: [&str; 21] = [
     "GET /pools/web",
     "POST /pools/web/pause",
     "POST /pools/web/resume",
-    "POST /pools/web/servers?address=127.0.0.1:9&weight=3&keep=1",
-    "POST /pools/web/servers/127.0.0.1%3A9/weight?weight=4",
-    "POST /pools/web/servers/127.0.0.1%3A9/drain?timeout=1500ms",
-    "POST /pools/web/servers/127.0.0.1%3A9/undrain",
+    "POST /pools/web/servers?address=192.0.2.9:9&weight=3&keep=1",
+    "POST /pools/web/servers/192.0.2.9%3A9/weight?weight=4",
+    "POST /pools/web/servers/192.0.2.9%3A9/drain?timeout=1500ms",
+    "POST /pools/web/servers/192.0.2.9%3A9/undrain",
     "GET /plan",
-    "DELETE /pools/web/servers/127.0.0.1%3A9",
+    "DELETE /pools/web/servers/192.0.2.9%3A9",
     "POST /reload",
 ];
 
@@ -100,7 +100,8 @@ async fn every_answer_is_as_it_is_described() {
     for line in SUCCESSES {
         let (method, target) = line.split_once(' ').unwrap();
         if seen.contains(&"Pool".to_owned()) && line == "GET /plan" {
-            let yaml = place.yaml.replace("{ path: /no }", "{ path: /none }").replace("  spare:\n", "  spare2:\n");
+            let yaml =
+                place.yaml.replace("{ path: /no }", "{ path: /none }").replace("  spare:\n", "  spare2:\n");
             place.lintel.rewrite(&yaml.replace("to: spare", "to: spare2"));
         }
         let answer = place.ask(&Ask::new(method, target)).await;

@@ -73,7 +73,11 @@ async fn commands_send_the_token_and_say_when_they_cannot() {
     std::fs::remove_file(place.files().join("token")).unwrap();
     let said = place.lintel.run(&["resume", "web"]).await;
     assert_eq!(said.code, Some(1));
-    assert!(said.stderr.contains("admin.token.file") && said.stderr.contains("cannot be read"), "{}", said.stderr);
+    assert!(
+        said.stderr.contains("admin.token.file") && said.stderr.contains("cannot be read"),
+        "{}",
+        said.stderr
+    );
 }
 
 #[tokio::test]
@@ -111,7 +115,7 @@ async fn web_pages_of_others_are_refused() {
         let answer = place.ask_tcp(&Ask::new("GET", "/livez").headers(&headers)).await;
         assert_eq!(answer.status(), 403, "{headers:?}");
     }
-    let own = [("Host", "localhost:9"), ("Origin", "http://localhost:9")];
+    let own = [("Host", "localhost"), ("Origin", "http://localhost")];
     assert_eq!(place.ask_tcp(&Ask::new("GET", "/status").headers(&own)).await.status(), 200);
 }
 
@@ -155,11 +159,14 @@ async fn a_client_certificate_opens_the_door_and_tls_ends_there() {
 async fn check_says_what_an_open_door_lacks() {
     let place = Place::new().await;
     for (admin, says) in [
-        ("admin: { address: \"0.0.0.0:9900\" }", "needs to know who asks"),
-        ("admin: { address: \"127.0.0.1:9900\", token: { file: {folder}/none } }", "cannot be read"),
+        ("admin: { address: \"0.0.0.0:0\" }", "needs to know who asks"),
+        ("admin: { address: \"127.0.0.1:0\", token: { file: {folder}/none } }", "cannot be read"),
         ("admin: { token: { file: {folder}/short } }", "holds 5 bytes"),
         ("admin: { tls: { certificates: [] } }", "a unix socket speaks no TLS"),
-        ("admin: { address: \"[::]:9900\", tls: { certificates: [] }, token: { file: {folder}/token } }", "there is no certificate"),
+        (
+            "admin: { address: \"[::]:0\", tls: { certificates: [] }, token: { file: {folder}/token } }",
+            "there is no certificate",
+        ),
     ] {
         std::fs::write(place.files().join("short"), "short").unwrap();
         let admin = admin.replace("{folder}", &place.files().display().to_string());

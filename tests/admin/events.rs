@@ -41,13 +41,13 @@ impl Stream {
 async fn what_happens_is_told_to_all_who_listen() {
     let mut place = Place::new().await;
     let (mut one, mut other) = (Stream::open(&place).await, Stream::open(&place).await);
-    place.json("POST", "/pools/web/servers?address=127.0.0.1:9").await;
+    place.json("POST", "/pools/web/servers?address=192.0.2.9:9").await;
     let event = one.next("added by order").await;
-    assert_eq!(event["fields"]["server"], "127.0.0.1:9");
+    assert_eq!(event["fields"]["server"], "192.0.2.9:9");
     assert_eq!(event["fields"]["pool"], "web");
     assert_eq!(event["level"], "info");
     assert!(event["at"].as_str().unwrap().ends_with('Z'));
-    place.json("POST", "/pools/web/servers/127.0.0.1%3A9/drain").await;
+    place.json("POST", "/pools/web/servers/192.0.2.9%3A9/drain").await;
     one.next("drained by order").await;
     let yaml = place.yaml.replace("  http: {", "  more: { address: \"127.0.0.1:0\" }\n  http: {");
     place.lintel.reload(&yaml).await;

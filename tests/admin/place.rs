@@ -72,7 +72,7 @@ listeners:
 pools:
   web: {{ servers: [{}] }}
   spare:
-    servers: ["127.0.0.1:1"]
+    servers: ["192.0.2.1:1"]
     sticky: {{ cookie: s, secret: {{ file: "{folder}/secret" }} }}
 policies:
   private: [{{ headers: {{ request: {{ set: {{ X-Api-Key: "${{CANARY}}" }} }} }} }}]

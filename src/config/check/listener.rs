@@ -138,7 +138,8 @@ fn admin(checker: &mut Checker<'_>) {
         Some(Address::Inet(address)) if !address.ip().is_loopback() => {
             if admin.token.is_none() && client_auth.is_none() {
                 let message = "off loopback the control interface needs to know who asks";
-                let help = "write `admin.token.file` or `admin.tls.client_auth`, or 127.0.0.1 before the port";
+                let help =
+                    "write `admin.token.file` or `admin.tls.client_auth`, or 127.0.0.1 before the port";
                 checker.problem("admin.address", message, help);
             } else if admin.tls.is_none() {
                 let help = "write `admin.tls`, or have TLS end before it";
@@ -153,7 +154,11 @@ fn admin(checker: &mut Checker<'_>) {
         _ => {}
     }
     if admin.tls.as_ref().is_some_and(|tls| tls.certificates.is_empty()) {
-        checker.problem("admin.tls.certificates", "there is no certificate", "write `- { cert: ..., key: ... }`");
+        checker.problem(
+            "admin.tls.certificates",
+            "there is no certificate",
+            "write `- { cert: ..., key: ... }`",
+        );
     }
 }
 
