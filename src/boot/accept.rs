@@ -71,7 +71,7 @@ pub async fn run(engine: Rc<Engine>, seat: Rc<Seat>, emptied: Rc<Notify>, gatewa
                 Err(_) => return,
             },
             () = &mut drained => break,
-            // Nothing is ever sent; the sender goes away.
+            // Told so, or the sender is gone.
             _ = open.changed() => break,
         }
     }

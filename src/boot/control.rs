@@ -18,7 +18,7 @@ use crate::health::active::{Failure, Wire};
 use crate::net::Stream;
 use crate::observe::metrics::{CheckOutcome, Metrics};
 use crate::pool::Pool;
-use crate::server::{Server, process_ms};
+use crate::server::{Health, Server, process_ms};
 use crate::snapshot::build::make_server;
 use crate::snapshot::{Live, PoolPlan, Snapshot};
 use crate::upstream::connect;
@@ -63,8 +63,9 @@ impl Tasks {
         }
     }
 
-    /// Checks and looks up what the pools of a plan ask for; nothing is disturbed for those that are as they were.
+    /// Checks and looks up what the pools of a plan ask for, and nothing else any more.
     pub fn reconcile(&self, snapshot: &Snapshot) {
+        self.tend(snapshot);
         let mut pools = self.pools.lock();
         pools.retain(|name, _| {
             let stays = snapshot.pools.contains_key(name);
@@ -74,6 +75,24 @@ impl Tasks {
             }
             stays
         });
+        // Nobody will say any more that a server is up again.
+        let unchecked = snapshot.pools.values().map(|plan| &plan.pool);
+        let unchecked =
+            unchecked.filter(|pool| pool.spec.health_check.is_none() && pool.spec.workers_of.is_none());
+        for pool in unchecked {
+            let now_ms = process_ms(Instant::now());
+            let forget = |server: &Arc<Server>| server.state.record_health(Health::Unknown, now_ms);
+            // All of them are asked, so no `any`.
+            if pool.servers().servers().iter().filter(|server| forget(server)).count() > 0 {
+                pool.step(Instant::now());
+            }
+        }
+    }
+
+    /// Checks and looks up what a plan asks for, before it is in force; pools that are as they were are not disturbed, and
+    /// those that it has no more go on.
+    pub fn tend(&self, snapshot: &Snapshot) {
+        let mut pools = self.pools.lock();
         for (name, plan) in &snapshot.pools {
             if pools.get(name).is_some_and(|tended| Arc::ptr_eq(&tended.plan, plan)) {
                 continue;

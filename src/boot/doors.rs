@@ -3,9 +3,10 @@
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 
 use super::inherited::Inherited;
 use crate::admin::locks::LockError;
@@ -14,6 +15,9 @@ use crate::config::File;
 use crate::control::Directories;
 use crate::net::Address;
 
+/// How long a door that is given up still answers: whoever asked for it asked there.
+const LAST_ANSWERS: Duration = Duration::from_millis(500);
+
 /// What is open now.
 #[derive(Default)]
 pub struct Doors {
@@ -21,6 +25,8 @@ pub struct Doors {
     admin: Option<Open>,
     /// What the door of `admin` asks for.
     locks: Arc<ArcSwap<Locks>>,
+    /// Those on their way out.
+    given_up: JoinSet<()>,
 }
 
 struct Open {
@@ -61,6 +67,11 @@ fn first_lock(errors: Vec<LockError>) -> PrepareError {
 }
 
 impl Doors {
+    /// Waits for doors that were given up to be closed: one of their addresses may be asked for again.
+    pub async fn settle(&mut self) {
+        while self.given_up.join_next().await.is_some() {}
+    }
+
     /// Opens what is new.
     pub fn prepare(
         &self,
@@ -105,10 +116,14 @@ impl Doors {
         self.locks.store(prepared.locks);
         if let Some(metrics) = prepared.metrics {
             let address = file.observability.metrics.as_ref().map(|metrics| metrics.address.clone());
-            self.metrics = metrics.map(|door| open("metrics", address, door, surface));
+            let open = metrics.map(|door| open("metrics", address, door, surface));
+            let before = std::mem::replace(&mut self.metrics, open);
+            self.given_up.spawn(give_up(before));
         }
         if let Some(door) = prepared.admin {
-            self.admin = Some(open("admin", file.admin.address.clone(), door, surface));
+            let open = open("admin", file.admin.address.clone(), door, surface);
+            let before = self.admin.replace(open);
+            self.given_up.spawn(give_up(before));
         }
     }
 }
@@ -131,6 +146,14 @@ impl Doors {
             open.leaves_file.store(true, Ordering::Relaxed);
         }
     }
+}
+
+async fn give_up(door: Option<Open>) {
+    let Some(mut door) = door else { return };
+    tokio::time::sleep(LAST_ANSWERS).await;
+    door.serving.abort();
+    // Its socket is closed then.
+    let _ = (&mut door.serving).await;
 }
 
 fn open(name: &str, address: Option<Address>, door: Door, surface: &Arc<Surface>) -> Open {

@@ -199,6 +199,8 @@ async fn run(engine: Rc<Engine>, seat: Rc<Seat>, mut inbox: mpsc::UnboundedRecei
                 }
                 engine.idle.sweep(now);
                 engine.sessions.sweep(now);
+                // A thread that rests lets go of a plan that is no more.
+                drop(engine.snapshot());
             }
             () = emptied.notified() => {}
             order = inbox.recv() => match order {

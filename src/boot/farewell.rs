@@ -1,6 +1,6 @@
 //! The end of what a reload took away: it goes on for `drain_timeout`, then says goodbye, then is cut off.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use crate::life::{Life, Stage};
@@ -10,12 +10,12 @@ use crate::snapshot::{Listener, Snapshot};
 /// For WebSockets to say goodbye, spread over time, and for their clients to answer.
 const GOODBYES: Duration = Duration::from_secs(15);
 
-/// What is in one plan and not in the next.
+/// What is in one plan and not in the next. It keeps nothing: whoever still uses it does.
 #[derive(Default)]
 pub struct Gone {
-    pub listeners: Vec<Arc<Listener>>,
-    routes: Vec<Arc<Life>>,
-    servers: Vec<Arc<Server>>,
+    listeners: Vec<Weak<Listener>>,
+    routes: Vec<Weak<Life>>,
+    servers: Vec<Weak<Server>>,
 }
 
 impl Gone {
@@ -28,14 +28,20 @@ impl Gone {
             let stays = |server: &Arc<Server>| set.as_ref().is_some_and(|set| set.find(server.id).is_some());
             let had = plan.pool.servers();
             let gone = had.servers().iter().filter(|server| !stays(server) && !server.state.is_worker());
-            servers.extend(gone.cloned());
+            servers.extend(gone.map(Arc::downgrade));
         }
-        Self { listeners: Vec::new(), routes: routes.map(|(_, life)| Arc::clone(life)).collect(), servers }
+        let routes = routes.map(|(_, life)| Arc::downgrade(life)).collect();
+        Self { listeners: Vec::new(), routes, servers }
+    }
+
+    /// The same with these listeners.
+    pub fn with_listeners(self, listeners: &[Arc<Listener>]) -> Self {
+        Self { listeners: listeners.iter().map(Arc::downgrade).collect(), ..self }
     }
 
     /// A server that was taken out by order.
-    pub fn server(server: Arc<Server>) -> Self {
-        Self { servers: vec![server], ..Self::default() }
+    pub fn server(server: &Arc<Server>) -> Self {
+        Self { servers: vec![Arc::downgrade(server)], ..Self::default() }
     }
 
     pub fn is_empty(&self) -> bool {
@@ -43,9 +49,9 @@ impl Gone {
     }
 
     fn enter(&self, stage: Stage) {
-        self.listeners.iter().for_each(|listener| listener.life.enter(stage));
-        self.routes.iter().for_each(|life| life.enter(stage));
-        for server in &self.servers {
+        self.listeners.iter().filter_map(Weak::upgrade).for_each(|listener| listener.life.enter(stage));
+        self.routes.iter().filter_map(Weak::upgrade).for_each(|life| life.enter(stage));
+        for server in self.servers.iter().filter_map(Weak::upgrade) {
             server.state.life.enter(stage);
             if stage == Stage::Leaving {
                 server.state.leave();

@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 
 use super::engines::Engines;
 use super::front::Front;
@@ -22,6 +23,8 @@ const LAST_ACCEPTS: Duration = Duration::from_millis(300);
 pub struct Listeners {
     gate: Arc<Gate>,
     open: BTreeMap<Arc<str>, Open>,
+    /// Sockets on their way out.
+    given_up: JoinSet<()>,
 }
 
 /// One that is listened on.
@@ -29,7 +32,7 @@ struct Open {
     address: Address,
     socket: Socket,
     front: Arc<Front>,
-    /// Dropped to end its accept loops.
+    /// Dropped or told to end its accept loops.
     accepting: watch::Sender<()>,
 }
 
@@ -61,7 +64,12 @@ enum From {
 
 impl Listeners {
     pub fn new(gate: Arc<Gate>) -> Self {
-        Self { gate, open: BTreeMap::new() }
+        Self { gate, open: BTreeMap::new(), given_up: JoinSet::new() }
+    }
+
+    /// Waits for sockets that were given up to be closed: one of their addresses may be asked for again.
+    pub async fn settle(&mut self) {
+        while self.given_up.join_next().await.is_some() {}
     }
 
     /// Binds what a plan needs and is not there; nothing is listened on that was not before. The errors are by the name of
@@ -158,7 +166,9 @@ impl Listeners {
                 }
                 (from, kept) => {
                     // It had another address.
-                    kept.into_iter().for_each(give_up);
+                    if let Some(open) = kept {
+                        self.given_up.spawn(give_up(open));
+                    }
                     match from {
                         From::Bound(socket) => socket,
                         From::Kept | From::Other(_) => match moved.remove(name) {
@@ -178,7 +188,7 @@ impl Listeners {
         for (name, open) in before {
             tracing::info!(listener = &*name, address = %open.socket.local_address(), "listens no more");
             gone.push(open.front.listener.load_full());
-            give_up(open);
+            self.given_up.spawn(give_up(open));
         }
         gone
     }
@@ -225,15 +235,14 @@ fn take_over(front: &Front, listener: &Arc<Listener>) {
 }
 
 /// Accepts what has come already, and nothing more.
-fn give_up(open: Open) {
-    let is_turned_away = open.socket.turn_away().is_ok();
-    tokio::spawn(async move {
-        if is_turned_away {
-            tokio::time::sleep(LAST_ACCEPTS).await;
-        }
-        drop(open.accepting);
-        drop(open.socket);
-    });
+async fn give_up(open: Open) {
+    if open.socket.turn_away().is_ok() {
+        tokio::time::sleep(LAST_ACCEPTS).await;
+    }
+    drop(open.socket);
+    let _ = open.accepting.send(());
+    // Every thread has closed its share then.
+    open.accepting.closed().await;
 }
 
 fn port(socket: &Socket) -> u16 {

@@ -21,6 +21,7 @@ pub mod running;
 pub mod service;
 pub mod signals;
 pub mod upgrade;
+pub mod warm;
 pub mod watch;
 
 use std::path::Path;

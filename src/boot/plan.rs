@@ -42,7 +42,8 @@ impl Running {
 
     /// The config in force as it may be shown.
     pub fn in_force(&self) -> InForce {
-        InForce { path: self.path.clone(), hash: self.loaded.source.hash(), config: self.loaded.shown() }
+        let path = std::path::absolute(&self.path).unwrap_or_else(|_| self.path.clone());
+        InForce { path, hash: self.loaded.source.hash(), config: self.loaded.shown() }
     }
 
     /// Whether another access log could be written, without making its file.

@@ -15,6 +15,7 @@ use super::farewell::Gone;
 use super::inherited::Inherited;
 use super::listeners::Listeners;
 use super::located;
+use super::reload::Refused;
 use super::service;
 use super::signals::{Asked, Signals};
 use super::upgrade::{Heir, UpgradeError};
@@ -63,6 +64,9 @@ pub struct Running {
     pub tasks: Arc<Tasks>,
     pub workers: Arc<Workers>,
     pub last_reload: Arc<Mutex<LastReload>>,
+    /// The last try, while its file is not mended.
+    pub refused: Refused,
+    files: Files,
     readiness: watch::Sender<Readiness>,
     signals: Signals,
     commands: mpsc::UnboundedReceiver<Command>,
@@ -76,6 +80,8 @@ impl Running {
         log: Started,
         mut heir: Option<&mut Heir>,
     ) -> anyhow::Result<Self> {
+        // Before anything takes its time, so that a change meanwhile is seen.
+        let files = Files::of(&loaded);
         let program = std::env::current_exe().context("cannot find this program's own file")?;
         let mut inherited = Inherited::from_environment();
         if let Some(heir) = &mut heir {
@@ -90,7 +96,10 @@ impl Running {
         })?;
         let metrics = Metrics::new(env!("CARGO_PKG_VERSION"));
         metrics.process.follow_log(Arc::clone(&log.lost));
-        let access_log = open_access_log(&loaded.file, &metrics)?;
+        let access_log = open_access_log(&loaded.file)?;
+        if let Some(log) = &access_log {
+            metrics.process.follow_access_log(log.counts());
+        }
         let snapshot = first_plan(&loaded, &metrics, access_log.clone(), &directories)?;
         if let Some(heir) = &mut heir {
             heir.hand_out_tickets(&snapshot);
@@ -167,6 +176,8 @@ impl Running {
             tasks,
             workers,
             last_reload,
+            refused: Refused::default(),
+            files,
             readiness,
             signals,
             commands,
@@ -175,21 +186,25 @@ impl Running {
 
     /// Carries out what it is told until a signal asks for the end, or until another process has taken over, and ends.
     pub async fn serve(mut self) -> anyhow::Result<()> {
-        let mut files = Files::of(&self.loaded);
         tokio::spawn(self.engines.keep_alive());
         let end = loop {
             tokio::select! {
                 asked = self.signals.next() => match asked {
                     Asked::End => break End::Stop,
                     Asked::Reopen => self.reopen(),
-                    Asked::Reload => _ = self.reload_from_file("SIGHUP"),
+                    Asked::Reload => _ = self.reload_from_file("SIGHUP").await,
                     Asked::Upgrade => if self.try_upgrade().await.is_ok() {
                         break End::Succeeded;
                     },
                 },
                 Some(command) = self.commands.recv() => match command {
-                    Command::Reload(waiter) => _ = waiter.send(self.reload_from_file("the control interface")),
-                    Command::Plan(waiter) => _ = waiter.send(self.plan(&files.renewed())),
+                    Command::Reload(waiter) => {
+                        _ = waiter.send(self.reload_from_file("the control interface").await);
+                    }
+                    Command::Plan(waiter) => {
+                        self.settle().await;
+                        _ = waiter.send(self.plan(&self.files.renewed()));
+                    }
                     Command::Config(waiter) => _ = waiter.send(self.in_force()),
                     Command::Upgrade(waiter) => {
                         let outcome = self.try_upgrade().await;
@@ -200,9 +215,9 @@ impl Running {
                         }
                     }
                 },
-                changed = files.changed() => self.take_note(changed),
+                changed = self.files.changed() => self.take_note(changed).await,
             }
-            files.follow(&self.loaded);
+            self.files.follow(&self.loaded, &self.refused.files);
         };
         match end {
             End::Stop => self.end().await,
@@ -338,7 +353,7 @@ fn part_of(live: &Arc<Live>, engines: &Engines) -> Part {
     let (live, wake) = (Arc::clone(live), Arc::new(engines.waker()));
     Box::new(move |server| {
         let (drain_timeout, wake) = (live.load().drain_timeout, Arc::clone(&wake));
-        tokio::spawn(Gone::server(server).run(drain_timeout, move || wake()));
+        tokio::spawn(Gone::server(&server).run(drain_timeout, move || wake()));
     })
 }
 
@@ -370,14 +385,13 @@ fn first_error(errors: Vec<(Arc<str>, super::listeners::ListenError)>) -> anyhow
     }
 }
 
-pub fn open_access_log(file: &File, metrics: &Arc<Metrics>) -> anyhow::Result<Option<Arc<AccessLog>>> {
+pub fn open_access_log(file: &File) -> anyhow::Result<Option<Arc<AccessLog>>> {
     let spec = &file.observability.access_log;
     if !spec.enabled {
         return Ok(None);
     }
     let log = AccessLog::open(spec)
         .with_context(|| format!("cannot open the access log {}", spec.path.display()))?;
-    metrics.process.follow_access_log(log.counts());
     Ok(Some(log))
 }
 

@@ -47,13 +47,14 @@ impl Files {
         let mut ticks = interval(BETWEEN);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut files = Self { ticks, config: BTreeMap::new(), others: BTreeMap::new() };
-        files.follow(loaded);
+        files.follow(loaded, &[]);
         files
     }
 
-    /// Looks after the files of another plan; those that are known already stay as they were seen.
-    pub fn follow(&mut self, loaded: &Loaded) {
-        let config = loaded.source.files().chain(loaded.source.folders());
+    /// Looks after the files of another plan, and after those of a refused one; those that are known already stay as they
+    /// were seen.
+    pub fn follow(&mut self, loaded: &Loaded, refused: &[PathBuf]) {
+        let config = loaded.source.read().iter().chain(refused).cloned();
         let keep = |known: &BTreeMap<PathBuf, Look>, path: PathBuf| {
             let look = known.get(&path).copied().unwrap_or_else(|| {
                 let mark = mark(&path);

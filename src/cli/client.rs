@@ -1,6 +1,6 @@
 //! Asks the control interface of a running Lintel, which a command finds by the config file.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -9,6 +9,7 @@ use anyhow::{Context as _, bail};
 use serde_json::Value;
 
 use crate::admin::{CONTROL_HEADER, token};
+use crate::config::{self, Places};
 use crate::control::directories;
 use crate::net::Address;
 
@@ -18,21 +19,51 @@ pub struct Answer {
     body: Box<dyn BufRead>,
 }
 
-/// Sends a request to the Lintel that runs with this config.
+/// Sends a request to the Lintel that runs with this config, be the file good or not: a command is needed most when its
+/// file has problems, and may be typed in a shell without the variables that the file asks for.
 pub fn ask(config: &Path, method: &str, target: &str) -> anyhow::Result<Answer> {
-    let loaded = super::load(config)?;
-    let place = match &loaded.file.admin.address {
-        Some(address) => address.clone(),
-        None => Address::Unix(run_directory(&loaded)?.join("admin.sock")),
-    };
-    let mut stream = connect(&place).with_context(|| {
-        format!("no Lintel answers at {place}; is `lintel run -c {}` up?", config.display())
-    })?;
+    let places = config::places(config, &|name| std::env::var(name).ok());
+    let usual = Address::Unix(run_directory(&places)?.join("admin.sock"));
+    let place = places.admin.clone().unwrap_or_else(|| usual.clone());
+    match connect(&place) {
+        Ok(stream) => send(stream, &place, &places, method, target),
+        // A file whose `admin.address` is not in force yet.
+        Err(_) if place != usual && runs_with(config, &usual, &places) => {
+            send(connect(&usual)?, &usual, &places, method, target)
+        }
+        Err(error) => {
+            let hint = if places.admin.is_some() || error.kind() == ErrorKind::NotFound {
+                "; if `admin.address` was changed since it started, send it SIGHUP"
+            } else {
+                ""
+            };
+            let file = config.display();
+            Err(anyhow::Error::new(error)
+                .context(format!("no Lintel answers at {place}; is `lintel run -c {file}` up?{hint}")))
+        }
+    }
+}
+
+/// Whether the Lintel at a place has read this very file: another one is not to be told anything.
+fn runs_with(config: &Path, place: &Address, places: &Places) -> bool {
+    let asked = connect(place).ok().and_then(|stream| send(stream, place, places, "GET", "/config").ok());
+    let answer = asked.filter(Answer::is_success).and_then(|answer| answer.json().ok());
+    let read = answer.and_then(|answer| answer["file"].as_str().map(PathBuf::from));
+    read.is_some() && read == std::path::absolute(config).ok()
+}
+
+fn send(
+    mut stream: Box<dyn Stream>,
+    place: &Address,
+    places: &Places,
+    method: &str,
+    target: &str,
+) -> anyhow::Result<Answer> {
     // A unix socket needs none; over TCP whatever changes something does.
-    let key = match (&place, &loaded.file.admin.token) {
+    let key = match (place, &places.token) {
         (Address::Unix(_), _) | (_, None) => String::new(),
-        (_, Some(secret)) => {
-            let token = token::read_text(&secret.file).context("cannot ask without the token of admin.token.file")?;
+        (_, Some(file)) => {
+            let token = token::read_text(file).context("cannot ask without the token of admin.token.file")?;
             format!("Authorization: Bearer {token}\r\n")
         }
     };
@@ -44,11 +75,10 @@ pub fn ask(config: &Path, method: &str, target: &str) -> anyhow::Result<Answer> 
     read_head(BufReader::new(stream))
 }
 
-fn run_directory(loaded: &crate::config::Loaded) -> anyhow::Result<PathBuf> {
-    let runtime = &loaded.file.runtime;
+fn run_directory(places: &Places) -> anyhow::Result<PathBuf> {
     let found = directories::resolve(&directories::Surroundings {
-        state: runtime.state_directory.as_deref(),
-        run: runtime.run_directory.as_deref(),
+        state: places.state.as_deref(),
+        run: places.run.as_deref(),
         environment: &|name| std::env::var_os(name),
         root: Path::new("/"),
     })?;

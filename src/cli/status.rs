@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::table::Table;
 use super::{ConfigArgs, client};
+use crate::clock;
 
 /// Between the two looks that requests per second are worked out of.
 const BETWEEN: Duration = Duration::from_millis(500);
@@ -36,6 +37,7 @@ pub(super) fn run(args: &StatusArgs) -> anyhow::Result<ExitCode> {
 
 fn picture(first: &Value, second: &Value) -> String {
     let mut text = format!("lintel {}\n", word(&second["version"]));
+    text += &refusal(&second["last_reload"], clock::since_epoch());
     for listener in items(&second["listeners"]) {
         text += &format!(
             "listener {} on {}, {} connections\n",
@@ -55,6 +57,21 @@ fn picture(first: &Value, second: &Value) -> String {
         text += "\n";
         text += &servers(first, pool);
         text += &workers(pool);
+    }
+    text
+}
+
+/// What is wrong in a config that was not taken, and since when.
+fn refusal(last: &Value, now: Duration) -> String {
+    let problems: Vec<&str> = items(&last["problems"]).filter_map(Value::as_str).collect();
+    if problems.is_empty() {
+        return String::new();
+    }
+    let ago = now.as_secs().saturating_sub(last["at"].as_u64().unwrap_or_default());
+    let mut text =
+        format!("the config was refused {} ago, and the one before is in force:\n", span(ago as f64));
+    for problem in problems {
+        text += &format!("  {problem}\n");
     }
     text
 }
@@ -130,6 +147,18 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn a_refused_config_is_told_with_its_problems_until_it_is_mended() {
+        let last = |problems: Value| json!({ "at": 1000, "problems": problems });
+        let now = Duration::from_secs(1075);
+        let text = refusal(&last(json!(["lintel.yaml:2:1: unknown key `a`"])), now);
+        assert_eq!(
+            text,
+            "the config was refused 1m 15s ago, and the one before is in force:\n  lintel.yaml:2:1: unknown key `a`\n"
+        );
+        assert_eq!(refusal(&last(json!([])), now), "");
+    }
 
     #[test]
     fn the_picture_shows_rates_and_workers() {

@@ -126,9 +126,12 @@ fn files(tree: &Tree, pattern: NodeId, around: &mut Surroundings<'_>) -> Vec<Pat
         if same {
             return wrong("this file includes itself", "take it out");
         }
+        around.read.push(main.folder.join(path));
         return vec![shown_folder.join(path)];
     }
-    let listed = std::fs::read_dir(main.folder.join(path.parent().unwrap_or(Path::new(""))));
+    let folder = main.folder.join(path.parent().unwrap_or(Path::new("")));
+    let listed = std::fs::read_dir(&folder);
+    around.read.push(folder);
     let Ok(listed) = listed else {
         return wrong("the folder of this pattern cannot be read", "make it, or take the pattern out");
     };
@@ -196,6 +199,7 @@ fn read_included(
             None
         }
         Ok(text) => {
+            around.read.push(real.clone());
             let folder = real.parent().unwrap_or(Path::new("/")).to_owned();
             tree.files.push(SourceFile::new(name, folder, text));
             let file = u32::try_from(tree.files.len() - 1).unwrap_or(u32::MAX);

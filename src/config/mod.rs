@@ -13,6 +13,7 @@ mod interpolate;
 mod key_path;
 mod merge;
 mod parse;
+mod places;
 mod problem;
 mod read;
 pub mod reference;
@@ -26,6 +27,7 @@ use std::path::{Path, PathBuf};
 
 pub use file::File;
 pub use key_path::KeyPath;
+pub use places::{Places, places};
 pub use problem::{Problem, Problems, Severity, Spot};
 pub use schema::schema;
 pub use shown::HIDDEN;
@@ -57,21 +59,50 @@ pub struct Loaded {
 
 /// Reads a config and the files that it includes.
 pub fn load(path: &Path, lookup: Lookup<'_>) -> Result<Loaded, Problems> {
+    load_noting(path, lookup).0
+}
+
+/// The same, with every file that was or should have been read, and the folders that patterns look into; also where the
+/// config has problems, so that it can be seen whether they are mended.
+pub fn load_noting(path: &Path, lookup: Lookup<'_>) -> (Result<Loaded, Problems>, Vec<PathBuf>) {
     let name = path.to_string_lossy().into_owned();
     let unreadable = |why: String| Problems(vec![Problem::anywhere(format!("cannot read {name}: {why}"))]);
-    let text = include::read_file(path).map_err(unreadable)?;
-    let absolute = std::path::absolute(path).map_err(|error| unreadable(error.to_string()))?;
+    let absolute = match std::path::absolute(path) {
+        Ok(absolute) => absolute,
+        Err(error) => return (Err(unreadable(error.to_string())), Vec::new()),
+    };
+    let text = match include::read_file(path) {
+        Ok(text) => text,
+        Err(why) => return (Err(unreadable(why)), vec![absolute]),
+    };
     let folder = absolute.parent().unwrap_or(Path::new("/")).to_owned();
-    load_text(&name, folder, text, lookup)
+    let mut read = vec![absolute];
+    (read_text(&name, folder, text, lookup, &mut read), read)
 }
 
 /// The same for text that is at hand: `name` is how problems name it, `folder` (absolute) is where relative paths start.
 pub fn load_text(name: &str, folder: PathBuf, text: String, lookup: Lookup<'_>) -> Result<Loaded, Problems> {
+    read_text(name, folder, text, lookup, &mut Vec::new())
+}
+
+fn read_text(
+    name: &str,
+    folder: PathBuf,
+    text: String,
+    lookup: Lookup<'_>,
+    read: &mut Vec<PathBuf>,
+) -> Result<Loaded, Problems> {
     let mut tree = Tree::of(SourceFile::new(name.to_owned(), folder, text));
-    let mut around =
-        Surroundings { lookup, from_env: Vec::new(), problems: Vec::new(), broken: Broken::default() };
+    let mut around = Surroundings {
+        lookup,
+        from_env: Vec::new(),
+        problems: Vec::new(),
+        read: std::mem::take(read),
+        broken: Broken::default(),
+    };
     let root = parse::parse(&mut tree, 0, &mut around).map(|root| assemble(&mut tree, root, &mut around));
     let Surroundings { mut from_env, mut problems, mut broken, .. } = around;
+    *read = around.read;
     // The longest first: another one may be a part of it.
     from_env.sort_by(|a, b| b.value.len().cmp(&a.value.len()).then_with(|| a.cmp(b)));
     from_env.dedup();
@@ -85,7 +116,7 @@ pub fn load_text(name: &str, folder: PathBuf, text: String, lookup: Lookup<'_>) 
     } else {
         file = read::read::<File>(&tree, root, &mut broken, &mut problems, &READ_EARLIER);
     }
-    let source = Source { tree, root, broken, from_env };
+    let source = Source { tree, root, broken, from_env, read: read.clone() };
     let mut warnings = Vec::new();
     if let Some(file) = &mut file {
         place_sockets(file, &source);

@@ -3,6 +3,7 @@
 //! YAML 1.2, one document, text keys, no merge keys. What keys mean is decided later.
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 
 use serde_saphyr::granit_parser::{self as granit, ErrorKind, Event, Parser, ScalarStyle, ScanError, Span};
 
@@ -22,6 +23,8 @@ pub(super) struct Surroundings<'a> {
     /// What the environment gave.
     pub from_env: Vec<EnvValue>,
     pub problems: Vec<Problem>,
+    /// Files that were or should have been read, and folders that a pattern looks into.
+    pub read: Vec<PathBuf>,
     /// Nodes that a problem has been reported for.
     pub broken: Broken,
 }

@@ -1,6 +1,6 @@
 //! From the path of a key to its place in a file, for whoever finds a problem after reading.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::interpolate::EnvValue;
 use super::problem::{Problem, Severity, Spot, presentable};
@@ -14,6 +14,7 @@ pub struct Source {
     pub(super) root: NodeId,
     pub(super) broken: Broken,
     pub(super) from_env: Vec<EnvValue>,
+    pub(super) read: Vec<PathBuf>,
 }
 
 /// What a key path leads to.
@@ -56,11 +57,9 @@ impl Source {
             .map(|file| file.folder.join(Path::new(&file.name).file_name().unwrap_or_default()))
     }
 
-    /// The folders of these files, where further ones may appear that a pattern of `include` finds.
-    pub fn folders(&self) -> impl Iterator<Item = std::path::PathBuf> {
-        let mut folders: Vec<_> = self.tree.files.iter().skip(1).map(|file| file.folder.clone()).collect();
-        folders.dedup();
-        folders.into_iter()
+    /// These files, and the folders where further ones may appear that a pattern of `include` finds.
+    pub fn read(&self) -> &[PathBuf] {
+        &self.read
     }
 
     /// Line and column of a key path, as `problem_at` points.

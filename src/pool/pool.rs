@@ -87,6 +87,8 @@ pub struct Pool {
     has_served: AtomicBool,
     /// What was ordered while it runs.
     pub(super) overrides: Mutex<Overrides>,
+    /// Who waits is served by it; until a reload is done that is the pool before.
+    is_in_force: AtomicBool,
     /// The pool that a reload put into the place of this one; who still holds this one is served by that.
     successor: OnceLock<Arc<Pool>>,
 }
@@ -116,6 +118,12 @@ impl Pool {
             before.filter(|before| before.spec.balance == spec.balance).map(|before| before.servers());
         let in_flight = || before.and_then(|before| before.in_flight.clone()).unwrap_or_default();
         let ejected_until = servers.iter().map(|server| server.state.ejected_until_ms.load(Relaxed));
+        let has_served = before.is_some_and(|before| before.has_served.load(Relaxed));
+        if let Some(before) = before.filter(|_| has_served) {
+            let known = before.servers();
+            let is_new = |server: &&Arc<Server>| known.find(server.id).is_none();
+            servers.iter().filter(is_new).for_each(|server| server.state.join_late(process_ms(now())));
+        }
         Arc::new(Self {
             queue: before.map_or_else(
                 || Arc::new(Queue::new(spec.queue.size, metrics.clone())),
@@ -132,7 +140,8 @@ impl Pool {
             ),
             changing: Mutex::new(()),
             replacing: Mutex::new(()),
-            has_served: AtomicBool::new(before.is_some_and(|before| before.has_served.load(Relaxed))),
+            has_served: AtomicBool::new(has_served),
+            is_in_force: AtomicBool::new(before.is_none()),
             overrides: Mutex::new(before.map(|before| before.kept_overrides()).unwrap_or_default()),
             successor: OnceLock::new(),
             set: ArcSwap::from_pointee(ServerSet::build(
@@ -150,6 +159,7 @@ impl Pool {
     /// Hands everything over to the pool that was built of this one, with its servers as they are to be by then.
     pub fn succeed(self: &Arc<Self>, by: &Arc<Self>) {
         by.queue.resize(by.spec.queue.size);
+        by.is_in_force.store(true, Relaxed);
         if self.successor.set(Arc::clone(by)).is_ok() {
             by.step(now());
         }
@@ -285,6 +295,11 @@ impl Pool {
             self.metrics.retries_denied.add(1);
         }
         is_allowed
+    }
+
+    /// Whether it serves those who wait in its queue, which it may have from the pool before.
+    pub(super) fn is_in_force(&self) -> bool {
+        self.is_in_force.load(Relaxed)
     }
 
     /// The servers at this moment, for a moment: cheaper than `servers`.

@@ -181,7 +181,7 @@ impl Pool {
     pub(super) fn serve_waiters(self: &Arc<Self>) {
         // As in `serve_freed`: what changed before this call is seen by who announces itself after it.
         fence(SeqCst);
-        if !self.queue.is_empty() {
+        if !self.queue.is_empty() && self.is_in_force() {
             let mut line = self.queue.line.lock();
             self.serve_line(&mut line);
             self.queue.publish(&line);

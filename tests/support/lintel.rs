@@ -10,11 +10,13 @@ use std::sync::Arc;
 
 use serde_json::Value;
 use tempfile::TempDir;
+use tokio::net::UnixStream;
 
-use super::client::get;
+use super::client::{Connection, get};
+use super::message::Response;
 use super::metrics::Metrics;
 use super::output::Output;
-use super::time::eventually;
+use super::time::{eventually, within};
 
 /// A running Lintel. Dropping it kills the process, and fails the test if the process had panicked.
 pub struct Lintel {
@@ -25,6 +27,15 @@ pub struct Lintel {
     /// Access log, JSON lines.
     pub access_log: Output,
     folder: Arc<TempDir>,
+    environment: Vec<(String, String)>,
+}
+
+/// What a command said.
+#[derive(Debug)]
+pub struct Said {
+    pub code: Option<i32>,
+    pub stdout: String,
+    pub stderr: String,
 }
 
 /// How a Lintel ended.
@@ -70,14 +81,7 @@ impl Setup {
     }
 
     fn write_config(&self) {
-        let mut yaml = self.yaml.clone();
-        if !yaml.lines().any(|line| line.starts_with("observability:")) {
-            yaml.push_str(
-                "\nobservability:\n  access_log: { path: stdout, format: json }\n  log: { format: json }\n",
-            );
-            yaml.push_str("  metrics: { address: \"127.0.0.1:0\" }\n");
-        }
-        std::fs::write(self.config_path(), yaml).expect("the config can be written");
+        std::fs::write(self.config_path(), whole(&self.yaml)).expect("the config can be written");
     }
 
     /// Runs `lintel` with these arguments and the environment of this setup.
@@ -87,20 +91,7 @@ impl Setup {
             std::fs::create_dir_all(self.folder.path().join(folder))
                 .expect("a folder in the folder of the test");
         }
-        let mut command = Command::new(env!("CARGO_BIN_EXE_lintel"));
-        command
-            .args(arguments)
-            .current_dir(self.folder.path())
-            .env("STATE_DIRECTORY", self.folder.path().join("state"))
-            .env("RUNTIME_DIRECTORY", self.folder.path().join("run"))
-            .env("NO_COLOR", "1")
-            .env("RUST_BACKTRACE", "1")
-            .env_remove("RUST_LOG")
-            .envs(self.environment.iter().map(|(name, value)| (name, value)))
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
-        command
+        program(self.folder.path(), &self.environment, arguments)
     }
 
     /// Starts, and waits until it is ready.
@@ -110,12 +101,24 @@ impl Setup {
         lintel
     }
 
+    /// Starts with another config file than the one of this setup, and waits until it is ready.
+    pub async fn start_at(self, config: &str) -> Lintel {
+        let mut lintel = self.spawn_at(config);
+        lintel.become_ready().await;
+        lintel
+    }
+
     /// Starts without waiting.
     pub fn spawn(self) -> Lintel {
-        let mut child = self.command(&["run", "-c", "lintel.yaml"]).spawn().expect("the binary starts");
+        self.spawn_at("lintel.yaml")
+    }
+
+    fn spawn_at(self, config: &str) -> Lintel {
+        let mut child = self.command(&["run", "-c", config]).spawn().expect("the binary starts");
         let log = Output::of(child.stderr.take().expect("stderr is a pipe"));
         let access_log = Output::of(child.stdout.take().expect("stdout is a pipe"));
-        Lintel { child, addresses: BTreeMap::new(), log, access_log, folder: self.folder }
+        let Self { folder, environment, .. } = self;
+        Lintel { child, addresses: BTreeMap::new(), log, access_log, folder, environment }
     }
 }
 
@@ -130,7 +133,8 @@ impl Lintel {
         Self::start(front(servers, pool)).await
     }
 
-    async fn become_ready(&mut self) {
+    /// Waits until it is ready, and learns where it listens.
+    pub async fn become_ready(&mut self) {
         let log = self.log.clone();
         let child = &mut self.child;
         eventually("Lintel is ready", async || {
@@ -140,10 +144,100 @@ impl Lintel {
             log.records().iter().any(|line| message_of(line) == "ready").then_some(())
         })
         .await;
-        for line in log.records().iter().filter(|line| message_of(line) == "listening") {
-            let text = |name: &str| field_of(line, name).as_str().unwrap_or_default().to_owned();
-            self.addresses.insert(text("listener"), text("address"));
+        self.learn_addresses();
+    }
+
+    /// Takes what the log says so far of who listens where.
+    fn learn_addresses(&mut self) {
+        self.addresses.clear();
+        for line in self.log.records() {
+            let text = |name: &str| field_of(&line, name).as_str().unwrap_or_default().to_owned();
+            match message_of(&line) {
+                "listening" => _ = self.addresses.insert(text("listener"), text("address")),
+                "listens no more" => _ = self.addresses.remove(&text("listener")),
+                _ => {}
+            }
         }
+    }
+
+    pub fn config_path(&self) -> PathBuf {
+        self.folder.path().join("lintel.yaml")
+    }
+
+    /// Puts another config into the place of the one there is, as an editor does: beside it, then renamed.
+    pub fn rewrite(&self, yaml: &str) {
+        let beside = self.folder.path().join(".lintel.yaml.new");
+        std::fs::write(&beside, whole(yaml)).expect("the config can be written");
+        std::fs::rename(beside, self.config_path()).expect("the config can be renamed");
+    }
+
+    /// Has it take another config, and learns where it listens then. Gives the answer of the control interface.
+    pub async fn reload(&mut self, yaml: &str) -> Value {
+        let before = self.in_force();
+        let answer = self.try_reload(yaml).await;
+        assert_eq!(answer.status(), 200, "the config is not taken: {}", answer.text());
+        self.taken(before).await;
+        serde_json::from_slice(&answer.body).expect("JSON")
+    }
+
+    /// As `reload`, whether it is taken or not.
+    pub async fn try_reload(&self, yaml: &str) -> Response {
+        self.rewrite(yaml);
+        self.order("/reload").await
+    }
+
+    /// How many configs were in force so far, but for the first.
+    pub fn in_force(&self) -> usize {
+        let lines = self.log.records();
+        lines.iter().filter(|line| message_of(line) == "the new config is in force").count()
+    }
+
+    /// Awaits that more configs were in force than `before`, and learns where it listens then.
+    pub async fn taken(&mut self, before: usize) {
+        eventually("a new config is in force", async || (self.in_force() > before).then_some(())).await;
+        self.learn_addresses();
+    }
+
+    /// Has the control interface change something.
+    pub async fn order(&self, target: &str) -> Response {
+        self.control("POST", target).await
+    }
+
+    pub async fn status(&self) -> Value {
+        let answer = self.control("GET", "/status").await;
+        serde_json::from_slice(&answer.body).expect("JSON")
+    }
+
+    /// Asks the control interface at its default place.
+    pub async fn control(&self, method: &str, target: &str) -> Response {
+        let stream = UnixStream::connect(self.folder.path().join("run/admin.sock")).await;
+        let mut connection = Connection::over(stream.expect("the control interface answers"));
+        let head = format!("{method} {target} HTTP/1.1\r\nHost: localhost\r\nLintel-Control: 1\r\n");
+        connection.send(format!("{head}Connection: close\r\nContent-Length: 0\r\n\r\n")).await;
+        connection.response_to(method).await
+    }
+
+    /// Runs a command of `lintel` with this config to its end; the config file is left as it is.
+    pub async fn run(&self, arguments: &[&str]) -> Said {
+        let arguments = [arguments, &["-c", "lintel.yaml"]].concat();
+        let mut command =
+            tokio::process::Command::from(program(self.folder.path(), &self.environment, &arguments));
+        let output = command.kill_on_drop(true).output();
+        let output = within(&format!("{arguments:?}"), output).await.expect("the binary starts");
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        Said { code: output.status.code(), stdout: text(&output.stdout), stderr: text(&output.stderr) }
+    }
+
+    /// Where a listener on a unix socket listens.
+    pub fn socket_of(&self, listener: &str) -> PathBuf {
+        let address = self.addresses.get(listener);
+        let address = address.unwrap_or_else(|| panic!("no listener {listener} in {:?}", self.addresses));
+        address.strip_prefix("unix:").unwrap_or(address).into()
+    }
+
+    /// Whether there is such a listener.
+    pub fn listens(&self, listener: &str) -> bool {
+        self.addresses.contains_key(listener)
     }
 
     /// Where a listener listens; `metrics` is the one of `observability.metrics`.
@@ -240,6 +334,36 @@ impl Drop for Lintel {
             assert!(!log.contains("panicked"), "Lintel panicked:\n{log}");
         }
     }
+}
+
+/// The program with these arguments, in a folder of its own.
+fn program(folder: &Path, environment: &[(String, String)], arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_lintel"));
+    command
+        .args(arguments)
+        .current_dir(folder)
+        .env("STATE_DIRECTORY", folder.join("state"))
+        .env("RUNTIME_DIRECTORY", folder.join("run"))
+        .env("NO_COLOR", "1")
+        .env("RUST_BACKTRACE", "1")
+        .env_remove("RUST_LOG")
+        .envs(environment.iter().map(|(name, value)| (name, value)))
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    command
+}
+
+/// A config with `observability` as tests need it, unless it is written.
+pub fn whole(yaml: &str) -> String {
+    let mut yaml = yaml.to_owned();
+    if !yaml.lines().any(|line| line.starts_with("observability:")) {
+        yaml.push_str(
+            "\nobservability:\n  access_log: { path: stdout, format: json }\n  log: { format: json }\n",
+        );
+        yaml.push_str("  metrics: { address: \"127.0.0.1:0\" }\n");
+    }
+    yaml
 }
 
 /// A config with one plain listener `http`, one pool `web` and one route to it. `pool` is further lines of the pool.

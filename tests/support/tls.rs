@@ -68,6 +68,17 @@ impl Authority {
         Leaf { cert: cert_path, key: key_path, chain, secret: key.serialize_der() }
     }
 
+    /// As `issue`, with the files in another folder.
+    pub fn issue_into(&self, folder: &Path, names: &[&str]) -> Leaf {
+        let mut leaf = self.issue(names);
+        for path in [&mut leaf.cert, &mut leaf.key] {
+            let to = folder.join(path.file_name().expect("a name"));
+            std::fs::rename(&*path, &to).expect("the file can be moved");
+            *path = to;
+        }
+        leaf
+    }
+
     fn roots(&self) -> RootCertStore {
         let mut roots = RootCertStore::empty();
         roots.add(self.certificate.clone()).expect("our own authority");

@@ -33,11 +33,16 @@ pub async fn open(address: SocketAddr, path: &str) -> Socket {
 
 /// Sends a text and awaits the next message.
 pub async fn echo(socket: &mut Socket, text: &str) -> String {
+    try_echo(socket, text).await.unwrap_or_else(|error| panic!("no echo: {error}"))
+}
+
+/// As `echo`, with what went wrong.
+pub async fn try_echo(socket: &mut Socket, text: &str) -> Result<String, tungstenite::Error> {
     let exchange = async {
         socket.send(Message::text(text)).await?;
         next(socket).await
     };
-    within("an echo", exchange).await.unwrap_or_else(|error| panic!("no echo: {error}"))
+    within("an echo", exchange).await
 }
 
 /// The next text; pings and pongs are left out.

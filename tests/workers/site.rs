@@ -71,7 +71,8 @@ impl Plan {
         self
     }
 
-    fn yaml(&self, mark: &str) -> String {
+    /// The config of a site with this mark.
+    pub fn yaml(&self, mark: &str) -> String {
         let indented = |text: &str, by: usize| -> String {
             text.lines().map(|line| format!("{}{}\n", " ".repeat(by), line.trim_end())).collect()
         };
@@ -178,6 +179,13 @@ impl Said {
 }
 
 impl Site {
+    /// Has it take another plan, and uses that for its commands.
+    pub async fn reload(&mut self, plan: Plan) -> Value {
+        let yaml = plan.yaml(&self.mark);
+        self.commands = Setup::new(yaml.as_str()).in_folder_of(&self.lintel);
+        self.lintel.reload(&yaml).await
+    }
+
     /// A command of `lintel` with the config of this site.
     pub fn command(&self, arguments: &[&str]) -> tokio::process::Command {
         let mut command = self.commands.command(&[arguments, &["-c", "lintel.yaml"]].concat());

@@ -129,6 +129,11 @@ impl App {
                 Some(news) = ears.news.recv() => self.hear(news),
                 Some(said) = ears.said.recv() => self.listen(said),
                 Some(order) = ears.orders.recv() => match order {
+                    // Requests go to its pools from now on, whatever else has to wait for a rollout.
+                    Order::Change(change) => {
+                        self.crew.serve(&change.pool, &change.shares);
+                        self.waiting.push_back(Order::Change(change));
+                    }
                     Order::LetGo(heir) => {
                         let _ = heir.send(AppState::of(&self));
                         return;
@@ -306,7 +311,7 @@ impl App {
         let (before, after) = (&self.crew.launcher.spec, &change.launcher.spec);
         let turnover = Turnover::of(before, after, self.count, super::count);
         self.surge = after.rollout.surge;
-        self.crew.change(change.pool, change.shares, change.rules, change.launcher);
+        self.crew.change(change.rules, change.launcher);
         match turnover {
             Turnover::Stay => {}
             Turnover::Scale(count) => {
@@ -340,6 +345,7 @@ impl App {
 
     fn stop(&mut self, done: oneshot::Sender<()>) {
         self.stopping = Some(done);
+        self.crew.part();
         // Whoever still waits for an order hears of the end as this task is over.
         self.running = None;
         let ids: Vec<Id> = self.crew.workers.keys().copied().collect();

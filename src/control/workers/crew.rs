@@ -78,6 +78,7 @@ pub struct Crew {
     pub pool: Arc<Pool>,
     /// Further pools that its workers are servers of.
     shares: Vec<Arc<Pool>>,
+    is_parting: bool,
     pub rules: Rules,
     pub output: Arc<Output>,
     pub launcher: Arc<Launcher>,
@@ -120,6 +121,7 @@ impl Crew {
             workers: BTreeMap::new(),
             pool,
             shares,
+            is_parting: false,
             rules,
             output,
             launcher,
@@ -133,10 +135,14 @@ impl Crew {
         })
     }
 
-    /// Works for other pools, and by other settings for workers that start from now on.
-    pub fn change(&mut self, pool: Arc<Pool>, shares: Vec<Arc<Pool>>, rules: Rules, launcher: Launcher) {
-        (self.pool, self.shares, self.rules) = (pool, shares, rules);
-        self.launcher = Arc::new(launcher);
+    /// Other settings for workers that start from now on.
+    pub fn change(&mut self, rules: Rules, launcher: Launcher) {
+        (self.rules, self.launcher) = (rules, Arc::new(launcher));
+    }
+
+    /// Has its workers be the servers of these pools.
+    pub fn serve(&mut self, pool: &Arc<Pool>, shares: &[Arc<Pool>]) {
+        (self.pool, self.shares) = (Arc::clone(pool), shares.to_vec());
         let servers = self.servers();
         self.pools().for_each(|pool| pool.replace_servers(servers.clone()));
         (self.check)(&self.pool);
@@ -262,8 +268,19 @@ impl Crew {
         }
     }
 
+    /// The pools that take its workers: not one that a reload gave other servers, which may be those of another app.
     fn pools(&self) -> impl Iterator<Item = &Arc<Pool>> {
-        [&self.pool].into_iter().chain(&self.shares)
+        let takes_workers = |pool: &&Arc<Pool>| {
+            let latest = pool.latest();
+            let is_of_apps = latest.spec.app.is_some() || latest.spec.workers_of.is_some();
+            is_of_apps && (!self.is_parting || Arc::ptr_eq(latest, pool))
+        };
+        [&self.pool].into_iter().chain(&self.shares).filter(takes_workers)
+    }
+
+    /// Its workers end, and their pool is no more theirs once a reload has put another in its place.
+    pub fn part(&mut self) {
+        self.is_parting = true;
     }
 
     /// Has every pool take note of what changed about a server.

@@ -17,14 +17,14 @@ mod process;
 mod succession;
 mod words;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::Permissions;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -83,6 +83,8 @@ pub struct Workers {
     places: Places,
     check: Check,
     apps: Mutex<BTreeMap<Arc<str>, Apparent>>,
+    /// Names of apps that were taken away.
+    gone: Mutex<BTreeSet<Arc<str>>>,
     /// From the first app on; ends its workers when it is dropped.
     station: Mutex<Option<Station>>,
     /// Of the Lintel before, until `reconcile`.
@@ -127,6 +129,7 @@ impl Workers {
             places,
             check,
             apps: Mutex::default(),
+            gone: Mutex::default(),
             station: Mutex::default(),
             estate: Mutex::default(),
         })
@@ -140,6 +143,7 @@ impl Workers {
             let stays = snapshot.pools.get(&**name).is_some_and(|plan| plan.pool.spec.app.is_some());
             if !stays {
                 tracing::info!(pool = &**name, "the app is taken away: its workers end");
+                self.gone.lock().insert(Arc::clone(name));
                 let _ = app.orders.send(Order::Stop(oneshot::channel().0));
             }
             stays
@@ -151,9 +155,7 @@ impl Workers {
         let station = self.station(&plans)?;
         for plan in plans {
             let Some(spec) = &plan.pool.spec.app else { continue };
-            let shares = snapshot.pools.values().map(|plan| &plan.pool);
-            let shares = shares.filter(|pool| pool.spec.workers_of.as_deref() == Some(&*plan.pool.name));
-            let shares: Vec<_> = shares.cloned().collect();
+            let shares = shares_of(snapshot, &plan.pool.name);
             match apps.get_mut(&plan.pool.name) {
                 Some(app) if Arc::ptr_eq(&app.plan, plan) && are_same(&app.shares, &shares) => {}
                 Some(app) => {
@@ -170,6 +172,21 @@ impl Workers {
             }
         }
         self.settle_estate(&station);
+        Ok(())
+    }
+
+    /// Starts the apps that are new in a plan which is not in force yet. Fails as `reconcile` does, with the pool.
+    pub fn start_new(&self, snapshot: &Snapshot) -> Result<(), (Arc<str>, io::Error)> {
+        let mut apps = self.apps.lock();
+        let plans: Vec<_> = snapshot.pools.values().filter(|plan| plan.pool.spec.app.is_some()).collect();
+        for plan in &plans {
+            let name = &plan.pool.name;
+            let (None, Some(spec)) = (apps.get(name), &plan.pool.spec.app) else { continue };
+            let failed = |error| (Arc::clone(name), error);
+            let station = self.station(&plans).map_err(failed)?;
+            let app = self.start(&station, plan, spec, shares_of(snapshot, name)).map_err(failed)?;
+            apps.insert(Arc::clone(name), app);
+        }
         Ok(())
     }
 
@@ -313,6 +330,10 @@ impl Workers {
         let view = Arc::new(Mutex::new(Value::Null));
         let output = Arc::clone(&crew.output);
         let mut app = App::new(crew, count(spec.instances), spec.rollout.surge, Arc::clone(&view));
+        if self.gone.lock().contains(&plan.pool.name) {
+            // Workers of the app that was there before may still end, each with the socket that is named by its generation.
+            app.generation += station.runs.load(Ordering::Relaxed);
+        }
         if let Some(left) = left {
             (app.count, app.generation) = (left.count, left.generation);
             if left.is_outdated(spec) {
@@ -394,6 +415,12 @@ impl Workers {
             let _ = ended.await;
         }
     }
+}
+
+/// The pools that have the workers of an app for their servers, besides its own.
+fn shares_of(snapshot: &Snapshot, app: &str) -> Vec<Arc<Pool>> {
+    let pools = snapshot.pools.values().map(|plan| &plan.pool);
+    pools.filter(|pool| pool.spec.workers_of.as_deref() == Some(app)).cloned().collect()
 }
 
 fn are_same(before: &[Arc<Pool>], after: &[Arc<Pool>]) -> bool {

@@ -74,7 +74,8 @@ type ReadState = Box<dyn Fn() -> Option<ServerReading> + Send + Sync>;
 
 #[derive(Default)]
 pub struct ServerCells {
-    state: Mutex<Option<ReadState>>,
+    /// Of every server of this name that may still be there, the latest last.
+    state: Mutex<Vec<ReadState>>,
     /// Requests sent to it, retries included.
     pub requests: Counter,
     pub failures: CounterBy<ServerFailure>,
@@ -88,10 +89,13 @@ pub struct ServerCells {
 }
 
 impl ServerCells {
-    /// From now on the gauges are what `read` says when they are rendered; nothing once it says `None`, so give it a
-    /// weak reference to the server. The last one given counts: it is the server that serves.
+    /// From now on the gauges are what `read` says when they are rendered, until it says `None`, so give it a weak
+    /// reference to the server. The last one that says something counts: one that was made for a plan that is refused
+    /// leaves the one before it.
     pub fn read_state(&self, read: impl Fn() -> Option<ServerReading> + Send + Sync + 'static) {
-        *self.state.lock() = Some(Box::new(read));
+        let mut state = self.state.lock();
+        state.retain(|read| read().is_some());
+        state.push(Box::new(read));
     }
 
     /// Counts an active check.
@@ -101,7 +105,7 @@ impl ServerCells {
     }
 
     fn gauge(&self, samples: &mut Samples<'_>, value: fn(ServerReading) -> u64) {
-        if let Some(reading) = self.state.lock().as_ref().and_then(|read| read()) {
+        if let Some(reading) = self.state.lock().iter().rev().find_map(|read| read()) {
             samples.value(&[], value(reading) as f64);
         }
     }

@@ -122,13 +122,22 @@ impl Builder<'_> {
         let known = known.map(|before| before.pool.latest().servers());
         let known = known.as_ref().map_or(&[][..], |set| set.servers());
         if spec.app.is_some() || spec.workers_of.is_some() {
-            return known.to_vec();
+            let own = known.to_vec();
+            return if own.is_empty() { self.workers_of(spec) } else { own };
         }
         let metrics = &self.surroundings.metrics;
         let make =
             |identity, endpoint, spec: &server::Spec| make_server(metrics, pool, identity, endpoint, spec);
         let kept = before.map(|before| before.pool.latest().kept_overrides()).unwrap_or_default();
         expand(&kept.apply(&spec.servers), &answers_of(known), known, make)
+    }
+
+    /// The workers that the pool of this name has at this moment, for one that is to share them from now on.
+    fn workers_of(&self, spec: &pool::Spec) -> Vec<Arc<Server>> {
+        let before = self.surroundings.before.zip(spec.workers_of.as_ref());
+        let owner = before.and_then(|(before, owner)| before.pools.get(owner));
+        let owner = owner.filter(|owner| owner.pool.spec.app.is_some());
+        owner.map_or_else(Vec::new, |owner| owner.pool.latest().servers().servers().to_vec())
     }
 }
 
