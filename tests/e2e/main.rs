@@ -14,6 +14,7 @@ mod forwarding;
 mod health;
 mod limits;
 mod observability;
+mod plan;
 mod proxy_protocol;
 mod retries;
 mod routes;

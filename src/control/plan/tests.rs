@@ -231,7 +231,7 @@ fn orders_that_are_not_kept_are_forgotten() {
     let spec = |address: &str| server::Spec { address: address.parse().unwrap(), weight: 3, backup: false };
     api.orders.add(spec("10.0.0.7:80"), UntilReload);
     api.orders.add(spec("10.0.0.8:80"), OverReloads);
-    api.orders.remove("10.0.0.1:3000", UntilReload);
+    api.orders.remove("10.0.0.1:3000", UntilReload, &[spec("10.0.0.1:3000")]);
     api.orders.weigh("10.0.0.2:3000", 7, UntilReload);
     api.orders.drain("10.0.0.2:3000", UntilReload);
     api.orders.weigh("app.test:3000/10.0.1.1", 5, UntilReload);
