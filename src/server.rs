@@ -3,7 +3,7 @@
 //! The state is atomics alone: the data plane counts, `health` and `control` switch. A server outlives
 //! snapshots: a reload reuses it while pool name, identity and Spec are equal.
 
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
@@ -74,11 +74,13 @@ pub struct Server {
 #[derive(Debug, Default)]
 pub struct State {
     /// 0 unknown, 1 up, 2 down: the active check's word.
-    health: std::sync::atomic::AtomicU8,
+    health: AtomicU8,
     /// Share of the work now; what the Spec says until somebody changes it.
     weight: AtomicU32,
-    /// No new work; sessions bound to it stay.
+    /// No new work, for whatever `reasons`; sessions bound to it stay.
     pub draining: AtomicBool,
+    /// One bit for each `Reason`.
+    reasons: AtomicU8,
     /// Milliseconds on the process clock (`process_ms`) until which outlier detection keeps it out; 0 when it does
     /// not. Whoever brings it back writes the 0, so not 0 means out.
     pub ejected_until_ms: AtomicU64,
@@ -101,17 +103,40 @@ pub struct State {
     pub up_since_ms: AtomicU64,
     /// It joined a pool that was already serving, so its first check brings it up cold.
     joined_late: AtomicBool,
-    /// It is about to be stopped: WebSockets to it are told to come back, which leads them elsewhere.
+    /// Its WebSockets are told to come back, which leads them elsewhere.
     leaving: AtomicBool,
-    left: Notify,
     /// In milliseconds; 0 where the number of tunnels decides.
     goodbyes_ms: AtomicU64,
+    /// How often that was said or taken back.
+    calls: AtomicU64,
+    called: Notify,
     /// It is a process of Lintel's own, whose end is known here before any connection shows it.
     is_worker: AtomicBool,
     dead: AtomicBool,
     died: Notify,
     /// How far its end has come, when a reload or an order took it away.
     pub life: Life,
+}
+
+/// Why a server gets no new work though it may be up. One is lifted without the others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Reason {
+    /// Drained by order.
+    Ordered = 1,
+    /// About to be stopped.
+    Leaving = 2,
+    /// A worker that has not been heard of for long.
+    Silent = 4,
+}
+
+/// When the tunnels of a server say goodbye.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Goodbyes {
+    /// Soon: the more there are, the longer it takes.
+    Soon,
+    /// Spread over this time.
+    Over(Duration),
 }
 
 /// Milliseconds on the process clock, the one that all times in `State` are on; never 0.
@@ -182,29 +207,83 @@ impl State {
         self.weight.store(weight, Ordering::Relaxed);
     }
 
-    /// Gives it no new work, and has its WebSockets say goodbye.
+    /// It is about to be stopped: no new work, and its WebSockets say goodbye.
     pub fn leave(&self) {
-        self.draining.store(true, Ordering::Relaxed);
-        self.leaving.store(true, Ordering::Relaxed);
-        self.left.notify_waiters();
+        self.withhold(Reason::Leaving);
+        self.call(Some(Goodbyes::Soon));
     }
 
-    /// The same, with the goodbyes of its WebSockets spread over this time.
+    /// Drained by order: no new work, and its WebSockets say goodbye, spread over this time.
     pub fn leave_over(&self, goodbyes: Duration) {
-        let millis = u64::try_from(goodbyes.as_millis()).unwrap_or(u64::MAX);
-        self.goodbyes_ms.store(millis, Ordering::Relaxed);
-        self.leave();
+        self.withhold(Reason::Ordered);
+        self.call(Some(Goodbyes::Over(goodbyes)));
     }
 
-    /// The time that goodbyes are spread over, where it was chosen.
-    pub fn goodbyes_over(&self) -> Option<u64> {
-        Some(self.goodbyes_ms.load(Ordering::Relaxed)).filter(|millis| *millis > 0)
-    }
-
-    /// Gives it work again.
+    /// Takes `leave_over` back, for WebSockets that have not said goodbye yet too.
     pub fn come_back(&self) {
-        self.leaving.store(false, Ordering::Relaxed);
-        self.draining.store(false, Ordering::Relaxed);
+        self.lift(Reason::Ordered);
+        if !self.is_withheld(Reason::Leaving) {
+            self.call(None);
+        }
+    }
+
+    /// Gives it no new work.
+    pub fn withhold(&self, reason: Reason) {
+        self.reasons.fetch_or(reason as u8, Ordering::SeqCst);
+        self.draining.store(true, Ordering::SeqCst);
+    }
+
+    /// Gives it work again, unless there is another reason not to.
+    pub fn lift(&self, reason: Reason) {
+        if self.reasons.fetch_and(!(reason as u8), Ordering::SeqCst) == reason as u8 {
+            self.draining.store(false, Ordering::SeqCst);
+            // Another reason may have come in between.
+            if self.reasons.load(Ordering::SeqCst) != 0 {
+                self.draining.store(true, Ordering::SeqCst);
+            }
+        }
+    }
+
+    pub fn is_withheld(&self, reason: Reason) -> bool {
+        self.reasons.load(Ordering::Relaxed) & reason as u8 != 0
+    }
+
+    /// When its tunnels are to say goodbye; `None` while they may stay.
+    pub fn goodbyes(&self) -> Option<Goodbyes> {
+        self.leaving.load(Ordering::Relaxed).then(|| match self.goodbyes_ms.load(Ordering::Relaxed) {
+            0 => Goodbyes::Soon,
+            millis => Goodbyes::Over(Duration::from_millis(millis)),
+        })
+    }
+
+    /// Waits until `goodbyes` may have changed since the call of this number, 0 for none; gives the number of the last.
+    pub async fn called(&self, heard: u64) -> u64 {
+        loop {
+            let notified = self.called.notified();
+            let calls = self.calls.load(Ordering::Acquire);
+            if calls != heard {
+                return calls;
+            }
+            notified.await;
+        }
+    }
+
+    /// The number of the last call that tunnels of a lease taken now need not follow: who is bound to a drained server is
+    /// there to stay, but not on one that is stopped.
+    pub fn heard(&self) -> u64 {
+        let heard = self.calls.load(Ordering::Acquire);
+        if self.is_withheld(Reason::Leaving) { 0 } else { heard }
+    }
+
+    fn call(&self, goodbyes: Option<Goodbyes>) {
+        let over = match goodbyes {
+            Some(Goodbyes::Over(time)) => u64::try_from(time.as_millis()).unwrap_or(u64::MAX),
+            _ => 0,
+        };
+        self.goodbyes_ms.store(over, Ordering::Relaxed);
+        self.leaving.store(goodbyes.is_some(), Ordering::Relaxed);
+        self.calls.fetch_add(1, Ordering::Release);
+        self.called.notify_waiters();
     }
 
     /// Marks it as a process whose end will be told.
@@ -226,14 +305,6 @@ impl State {
     pub async fn dead(&self) {
         let notified = self.died.notified();
         if !self.dead.load(Ordering::Relaxed) {
-            notified.await;
-        }
-    }
-
-    /// Waits until it is about to be stopped.
-    pub async fn left(&self) {
-        let notified = self.left.notified();
-        if !self.leaving.load(Ordering::Relaxed) {
             notified.await;
         }
     }
@@ -265,5 +336,41 @@ mod tests {
         state.join_late(40);
         state.record_health(Health::Up, 90);
         assert_eq!(state.up_since_ms.load(Ordering::Relaxed), 90);
+    }
+
+    #[test]
+    fn a_reason_to_give_no_work_is_lifted_without_the_others() {
+        let state = State::default();
+        state.leave_over(Duration::from_secs(5));
+        state.withhold(Reason::Silent);
+        state.come_back();
+        assert!(state.draining.load(Ordering::Relaxed), "it is silent still");
+        state.leave();
+        state.lift(Reason::Silent);
+        assert!(state.draining.load(Ordering::Relaxed), "it is to be stopped");
+        state.lift(Reason::Silent);
+        state.lift(Reason::Leaving);
+        assert!(!state.draining.load(Ordering::Relaxed));
+    }
+
+    #[tokio::test]
+    async fn tunnels_hear_of_every_change_and_the_last_word_counts() {
+        let state = State::default();
+        assert_eq!(state.goodbyes(), None);
+        state.leave_over(Duration::from_secs(60));
+        let heard = state.called(0).await;
+        assert_eq!(state.goodbyes(), Some(Goodbyes::Over(Duration::from_secs(60))));
+        state.leave_over(Duration::from_secs(5));
+        let heard = state.called(heard).await;
+        assert_eq!(state.goodbyes(), Some(Goodbyes::Over(Duration::from_secs(5))));
+        state.come_back();
+        let heard = state.called(heard).await;
+        assert_eq!(state.goodbyes(), None);
+        state.leave_over(Duration::from_secs(60));
+        state.leave();
+        state.called(heard).await;
+        assert_eq!(state.goodbyes(), Some(Goodbyes::Soon), "the end of a server waits for no drain");
+        state.come_back();
+        assert_eq!(state.goodbyes(), Some(Goodbyes::Soon), "and an order does not undo it");
     }
 }

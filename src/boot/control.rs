@@ -1,6 +1,7 @@
 //! Joins the control plane to the pools: checks write health, look-ups write server sets.
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
@@ -187,13 +188,15 @@ fn look_up_plan(
         max_ttl: pool.spec.resolve.max_ttl.std(),
         poke: plan.poke.clone(),
         changed: Box::new(move |answers| {
-            let before = pool.servers();
-            let servers =
-                expand(&pool.wanted_servers(), answers, before.servers(), |identity, endpoint, spec| {
+            // In one step, so that a server which is added meanwhile is not lost.
+            let Ok(()) = pool.change_servers(|before| {
+                let make = |identity, endpoint, spec: &_| {
                     make_server(&metrics, &pool.name, identity, endpoint, spec)
-                });
-            tracing::info!(pool = &*pool.name, servers = servers.len(), "addresses changed");
-            pool.replace_servers(servers);
+                };
+                let servers = expand(&pool.wanted_servers(), answers, before.servers(), make);
+                tracing::info!(pool = &*pool.name, servers = servers.len(), "addresses changed");
+                Ok::<_, Infallible>(servers)
+            });
             if let Some(checks) = &checks {
                 prober.reconcile(checks, pool.servers().servers());
             }

@@ -23,6 +23,9 @@ use crate::snapshot::Live;
 /// How often idle connections to servers are looked through.
 const SWEEP: Duration = Duration::from_millis(500);
 
+/// Rounds of a thread that has ended in order; one that panicked just goes round no more.
+const ENDED: u64 = u64::MAX;
+
 /// What an engine thread is told.
 pub enum Order {
     /// Accept from a listener's socket.
@@ -98,7 +101,11 @@ impl Engines {
             let (process, live, ended) = (Arc::clone(process), Arc::clone(live), Arc::clone(&ended));
             let body = move || {
                 let engine = Rc::new(Engine::new(process, live));
+                let counted = Arc::clone(&seat.rounds);
                 LocalSet::new().block_on(&runtime, run(engine, Rc::new(seat), inbox));
+                if let Some(rounds) = counted.get(number) {
+                    rounds.store(ENDED, Ordering::Relaxed);
+                }
                 ended.notify_one();
             };
             threads.push(std::thread::Builder::new().name(format!("lintel-engine-{number}")).spawn(body)?);
@@ -159,7 +166,7 @@ impl Engines {
             loop {
                 let before = read();
                 tokio::time::sleep(beat / 2).await;
-                while read().iter().zip(&before).any(|(now, before)| now == before) {
+                while !have_gone_round(&before, &read()) {
                     tokio::time::sleep(SWEEP / 2).await;
                 }
                 service::alive();
@@ -171,6 +178,11 @@ impl Engines {
     pub fn open(&self) -> usize {
         self.load.total()
     }
+}
+
+/// Whether every thread has gone round since, but for those that ended in order.
+fn have_gone_round(before: &[u64], now: &[u64]) -> bool {
+    before.iter().zip(now).all(|(before, now)| now != before || *now == ENDED)
 }
 
 /// An engine thread's place among the others.
@@ -266,6 +278,14 @@ mod tests {
             load.add(load.lightest(accepting));
         }
         assert_eq!((0..4).map(|thread| load.open(thread)).collect::<Vec<_>>(), [250; 4]);
+    }
+
+    #[test]
+    fn one_thread_that_stands_still_is_enough_to_be_no_more_alive() {
+        assert!(have_gone_round(&[1, 2], &[2, 3]));
+        assert!(!have_gone_round(&[1, 2], &[2, 2]), "it hangs");
+        assert!(have_gone_round(&[1, ENDED], &[2, ENDED]), "while others drain");
+        assert!(have_gone_round(&[1, 2], &[ENDED, 3]), "it has ended just now");
     }
 
     #[test]

@@ -4,8 +4,10 @@
 //! old                                              new
 //! Listener*, Door*, Tickets*, Keeper?, Begin  -->  reads its config, opens what is missing
 //!                                             <--  TakeOver         (or Failed, or its end: nothing has changed)
-//! lets its workers go: App*, Sessions*, End   -->  settles them, waits for its first checks
+//! lets its workers go: (App, Worker*)*,
+//!                      Sessions*, End         -->  settles them, waits for its first checks
 //!                                             <--  Serving          (it accepts; the old one accepts no more and drains)
+//! Sessions*                                   -->  those that began meanwhile
 //! ```
 
 use std::io;
@@ -16,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
-use crate::control::workers::AppState;
+use crate::control::workers::{AppState, WorkerState};
 use crate::keeper::protocol::{self, Received};
 use crate::net::Address;
 
@@ -48,6 +50,11 @@ pub enum Message {
     Begin,
     TakeOver,
     App(AppState),
+    /// One of the workers of the app.
+    Worker {
+        pool: String,
+        worker: WorkerState,
+    },
     /// Socket.IO sessions of a pool: id, identity of the server, life after the last use.
     Sessions {
         pool: String,
@@ -56,6 +63,11 @@ pub enum Message {
     End,
     Serving {
         pid: u32,
+        /// Names of listeners and doors whose sockets are not needed any more.
+        #[serde(default)]
+        listeners: Vec<String>,
+        #[serde(default)]
+        doors: Vec<String>,
     },
     Failed {
         why: String,
@@ -63,6 +75,7 @@ pub enum Message {
 }
 
 /// One end of the connection.
+#[derive(Debug)]
 pub struct Talk {
     socket: AsyncFd<OwnedFd>,
     room: Vec<u8>,
@@ -124,9 +137,9 @@ mod tests {
         let theirs = Talk::over(theirs).unwrap();
         let (_, pipe) = std::io::pipe().unwrap();
         theirs.pass(&Message::Keeper, vec![pipe.into()]).await.unwrap();
-        theirs.say(&Message::Serving { pid: 7 }).await.unwrap();
+        theirs.say(&Message::Failed { why: "x".to_owned() }).await.unwrap();
         assert!(matches!(ours.hear().await.unwrap(), (Message::Keeper, Some(_))));
-        assert!(matches!(ours.hear().await.unwrap(), (Message::Serving { pid: 7 }, None)));
+        assert!(matches!(ours.hear().await.unwrap(), (Message::Failed { .. }, None)));
         drop(theirs);
         assert_eq!(ours.hear().await.unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
     }

@@ -91,8 +91,9 @@ impl Inherited {
     }
 
     /// Names of what nobody wanted.
-    pub fn left(&self) -> Vec<&str> {
-        self.sockets.iter().map(|passed| passed.name.as_str()).collect()
+    pub fn left(&self, kind: Kind) -> Vec<String> {
+        let left = self.sockets.iter().filter(|passed| passed.kind == kind);
+        left.map(|passed| passed.name.clone()).collect()
     }
 }
 

@@ -212,11 +212,17 @@ impl Listeners {
         self.open.iter().map(|(name, open)| (&**name, &open.address, &open.socket))
     }
 
-    /// Another process accepts from every socket from now on: what the system has queued is its to take.
-    pub fn leave(&mut self) {
-        for open in std::mem::take(&mut self.open).into_values() {
-            let Open { mut socket, .. } = open;
-            socket.leave_file();
+    /// Another process accepts from every socket from now on: what the system has queued is its to take. But for those
+    /// of these names, which it has no use for.
+    pub fn leave(&mut self, but_for: &[String]) {
+        for (name, open) in std::mem::take(&mut self.open) {
+            if but_for.iter().any(|but| **but == *name) {
+                tracing::info!(listener = &*name, address = %open.socket.local_address(), "listens no more");
+                self.given_up.spawn(give_up(open));
+            } else {
+                let Open { mut socket, .. } = open;
+                socket.leave_file();
+            }
         }
     }
 

@@ -14,6 +14,7 @@ pub mod farewell;
 pub mod front;
 pub mod handover;
 pub mod inherited;
+pub mod init;
 pub mod listeners;
 pub mod plan;
 pub mod reload;
@@ -62,13 +63,13 @@ pub fn run(path: &Path, loaded: Loaded, start: Start) -> anyhow::Result<()> {
         match Running::start(path, loaded, log, heir.as_mut()).await {
             Ok(running) => {
                 if let Some(heir) = heir {
-                    heir.serve().await.context("the Lintel before is gone")?;
+                    heir.serve(&running.live).await;
                 }
                 running.serve().await
             }
             Err(error) => {
                 if let Some(heir) = heir {
-                    heir.fail(format!("{error:#}")).await;
+                    heir.fail(&error).await;
                 }
                 Err(error)
             }

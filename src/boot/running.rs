@@ -6,19 +6,20 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use parking_lot::Mutex;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use super::control::Tasks;
 use super::doors::Doors;
 use super::engines::Engines;
 use super::farewell::Gone;
-use super::inherited::Inherited;
+use super::inherited::{Inherited, Kind};
+use super::init;
 use super::listeners::Listeners;
 use super::located;
 use super::reload::Refused;
 use super::service;
 use super::signals::{Asked, Signals};
-use super::upgrade::{Heir, UpgradeError};
+use super::upgrade::{self, Heir, Successor, UpgradeError};
 use super::watch::Files;
 use crate::admin::office::Part;
 use crate::admin::{Followers, Office, Surface};
@@ -34,6 +35,8 @@ use crate::observe::metrics::Metrics;
 use crate::proxy::engine::Process;
 use crate::snapshot::{self, Live, Snapshot, build::Surroundings};
 
+/// This program even after an upgrade put another file in its place: the keeper is to be of its version.
+const THIS_PROGRAM: &str = "/proc/self/exe";
 /// How long the first checks and look-ups may hold the start up.
 const FIRST_ROUND: Duration = Duration::from_secs(5);
 /// For what is cut off at the end of draining to leave its records.
@@ -68,7 +71,7 @@ pub struct Running {
     pub refused: Refused,
     files: Files,
     readiness: watch::Sender<Readiness>,
-    signals: Signals,
+    pub signals: Signals,
     commands: mpsc::UnboundedReceiver<Command>,
 }
 
@@ -82,7 +85,7 @@ impl Running {
     ) -> anyhow::Result<Self> {
         // Before anything takes its time, so that a change meanwhile is seen.
         let files = Files::of(&loaded);
-        let program = std::env::current_exe().context("cannot find this program's own file")?;
+        let program = upgrade::program().context("cannot find this program's own file")?;
         let mut inherited = Inherited::from_environment();
         if let Some(heir) = &mut heir {
             inherited = std::mem::take(&mut heir.inherited);
@@ -120,13 +123,14 @@ impl Running {
         let rendered = Arc::clone(&metrics);
         let surface = Surface::new(move || rendered.render(), watched);
         metrics.process.follow_admin(surface.refused.count());
-        let mut doors = Doors::default();
+        let mut doors = if heir.is_some() { Doors::held() } else { Doors::default() };
         let opened = doors.prepare(&loaded.file, &directories, &mut inherited)?;
         doors.commit(&loaded.file, opened, &surface);
         let signals = Signals::watch().context("cannot watch for signals")?;
+        init::wait_for_all().context("cannot wait for children")?;
         let tasks = Arc::new(Tasks::start(&live, &metrics));
         tasks.reconcile(&snapshot);
-        let workers = start_workers(&program, &loaded, &metrics, &directories, &tasks);
+        let workers = start_workers(&loaded, &metrics, &directories, &tasks);
         if let Some(heir) = &mut heir {
             let (keeper, apps) = heir.take_over().await.context("the Lintel before did not hand over")?;
             if let Some(keeper) = keeper {
@@ -152,10 +156,15 @@ impl Running {
             heir.hand_out_sessions(&snapshot);
         }
         listeners.commit(&snapshot, &engines, prepared);
-        if !inherited.left().is_empty() {
-            tracing::warn!(names = ?inherited.left(), "sockets that were passed on and that no listener wants");
+        match &mut heir {
+            Some(heir) => heir.leave(&inherited),
+            None => match inherited.left(Kind::Listener) {
+                names if names.is_empty() => {}
+                names => tracing::warn!(?names, "sockets that were passed on and that no listener wants"),
+            },
         }
         let _ = readiness.send(Readiness::Ready);
+        doors.free();
         tracing::info!(version = env!("CARGO_PKG_VERSION"), threads = count, open_files, "ready");
         service::ready();
         Ok(Self {
@@ -186,15 +195,15 @@ impl Running {
 
     /// Carries out what it is told until a signal asks for the end, or until another process has taken over, and ends.
     pub async fn serve(mut self) -> anyhow::Result<()> {
-        tokio::spawn(self.engines.keep_alive());
+        let pulse = tokio::spawn(self.engines.keep_alive());
         let end = loop {
             tokio::select! {
                 asked = self.signals.next() => match asked {
                     Asked::End => break End::Stop,
                     Asked::Reopen => self.reopen(),
                     Asked::Reload => _ = self.reload_from_file("SIGHUP").await,
-                    Asked::Upgrade => if self.try_upgrade().await.is_ok() {
-                        break End::Succeeded;
+                    Asked::Upgrade => if let Some(end) = self.try_upgrade(None).await {
+                        break end;
                     },
                 },
                 Some(command) = self.commands.recv() => match command {
@@ -206,14 +215,9 @@ impl Running {
                         _ = waiter.send(self.plan(&self.files.renewed()));
                     }
                     Command::Config(waiter) => _ = waiter.send(self.in_force()),
-                    Command::Upgrade(waiter) => {
-                        let outcome = self.try_upgrade().await;
-                        let is_over = outcome.is_ok();
-                        let _ = waiter.send(outcome.map_err(|error| error.to_string()));
-                        if is_over {
-                            break End::Succeeded;
-                        }
-                    }
+                    Command::Upgrade(waiter) => if let Some(end) = self.try_upgrade(Some(waiter)).await {
+                        break end;
+                    },
                 },
                 changed = self.files.changed() => self.take_note(changed).await,
             }
@@ -221,37 +225,54 @@ impl Running {
         };
         match end {
             End::Stop => self.end().await,
-            End::Succeeded => self.give_way().await,
+            End::Succeeded(successor) => {
+                pulse.abort();
+                self.give_way(successor).await;
+            }
         }
         Ok(())
     }
 
-    async fn try_upgrade(&mut self) -> Result<u32, UpgradeError> {
+    /// Gives what the program's end comes of, where it comes to one.
+    async fn try_upgrade(&mut self, waiter: Option<oneshot::Sender<Result<u32, String>>>) -> Option<End> {
         let outcome = self.upgrade().await;
         match &outcome {
-            Ok(pid) => tracing::info!(pid, "another process serves from now on; this one drains"),
+            Ok(next) => tracing::info!(pid = next.pid, "another process serves from now on; this one drains"),
             Err(error) => tracing::error!("no upgrade: {error}"),
         }
-        outcome
+        if let Some(waiter) = waiter {
+            let _ = waiter.send(outcome.as_ref().map(|next| next.pid).map_err(ToString::to_string));
+        }
+        match outcome {
+            Ok(successor) => Some(End::Succeeded(successor)),
+            Err(UpgradeError::Ended) => Some(End::Stop),
+            Err(_) => None,
+        }
     }
 
     /// Ends what still runs here, and leaves everything else to the process that serves now.
-    async fn give_way(mut self) {
+    async fn give_way(mut self, successor: Successor) {
         let _ = self.readiness.send(Readiness::Draining);
         let drain_timeout = self.live.load().drain_timeout;
-        self.listeners.leave();
-        self.doors.leave_files();
+        self.listeners.leave(&successor.listeners);
+        self.doors.leave_files(&successor.doors);
+        self.doors.hold("metrics");
+        let (live, successor) = (Arc::clone(&self.live), Arc::new(successor));
+        let telling = Arc::clone(&successor);
+        tokio::spawn(async move { telling.tell_sessions_for_a_while(&live).await });
         // Whoever asked for the upgrade is told by this process; all others are answered by the new one.
         tokio::time::sleep(LAST_WORD).await;
-        self.doors = Doors::default();
+        self.doors.close().await;
         self.process.drain_over(drain_timeout);
         self.drain(drain_timeout).await;
+        self.listeners.settle().await;
+        successor.tell_sessions(&self.live).await;
         if let Some(log) = self.access_log {
             log.flush_and_close(LAST_LINES);
         }
     }
 
-    fn reopen(&self) {
+    pub fn reopen(&self) {
         tracing::info!("reopening log files");
         if let Some(log) = &self.access_log {
             log.reopen();
@@ -267,7 +288,7 @@ impl Running {
         self.drain(drain_timeout).await;
         tokio::select! {
             () = self.workers.stop() => {}
-            () = second_signal(&mut self.signals, self.access_log.as_deref()) => {
+            () = second_signal(&self.signals, self.access_log.as_deref()) => {
                 tracing::warn!("workers are cut off by a second signal");
             }
         }
@@ -289,7 +310,7 @@ impl Running {
             () = tokio::time::sleep(limit) => {
                 tracing::warn!(open = self.engines.open(), "drain_timeout passed with connections open");
             }
-            () = second_signal(&mut self.signals, self.access_log.as_deref()) => {
+            () = second_signal(&self.signals, self.access_log.as_deref()) => {
                 tracing::warn!("ended by a second signal");
             }
         }
@@ -303,11 +324,11 @@ impl Running {
 enum End {
     Stop,
     /// Another process serves.
-    Succeeded,
+    Succeeded(Successor),
 }
 
 /// Whoever asks for the end twice means it; log files are opened anew meanwhile too.
-async fn second_signal(signals: &mut Signals, access_log: Option<&AccessLog>) {
+async fn second_signal(signals: &Signals, access_log: Option<&AccessLog>) {
     loop {
         match signals.next().await {
             Asked::End => return,
@@ -331,16 +352,14 @@ async fn first_round(tasks: &Tasks, workers: &Workers, snapshot: &Snapshot) {
 
 /// The apps of all pools, none of them started.
 fn start_workers(
-    program: &Path,
     loaded: &Loaded,
     metrics: &Arc<Metrics>,
     directories: &Directories,
     tasks: &Arc<Tasks>,
 ) -> Arc<Workers> {
-    let program = program.to_path_buf();
     let file = loaded.source.files().next().unwrap_or_default();
     let folder = file.parent().map(Path::to_path_buf).unwrap_or_default();
-    let places = Places { program, run_directory: directories.run.clone(), folder };
+    let places = Places { program: THIS_PROGRAM.into(), run_directory: directories.run.clone(), folder };
     Workers::new(metrics, places, check_of(tasks))
 }
 

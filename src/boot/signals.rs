@@ -1,15 +1,13 @@
 //! Signals: which end the program, and which only ask something of it.
 
+use std::future::poll_fn;
+use std::task::{Context, Poll};
+
+use parking_lot::Mutex;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// The signals that are listened to.
-pub struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-    reopen: Signal,
-    hang_up: Signal,
-    upgrade: Signal,
-}
+/// The signals that are listened to. Shared, so that something else can be waited for at the same time.
+pub struct Signals(Mutex<[(Signal, Asked); 5]>);
 
 /// What a signal asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,22 +25,26 @@ pub enum Asked {
 impl Signals {
     /// From here on these signals no longer end the process by themselves.
     pub fn watch() -> std::io::Result<Self> {
-        Ok(Self {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-            reopen: signal(SignalKind::user_defined1())?,
-            hang_up: signal(SignalKind::hangup())?,
-            upgrade: signal(SignalKind::user_defined2())?,
-        })
+        let watch = |kind, asked| -> std::io::Result<_> { Ok((signal(kind)?, asked)) };
+        Ok(Self(Mutex::new([
+            watch(SignalKind::terminate(), Asked::End)?,
+            watch(SignalKind::interrupt(), Asked::End)?,
+            watch(SignalKind::user_defined1(), Asked::Reopen)?,
+            watch(SignalKind::hangup(), Asked::Reload)?,
+            watch(SignalKind::user_defined2(), Asked::Upgrade)?,
+        ])))
     }
 
-    pub async fn next(&mut self) -> Asked {
-        tokio::select! {
-            _ = self.terminate.recv() => Asked::End,
-            _ = self.interrupt.recv() => Asked::End,
-            _ = self.reopen.recv() => Asked::Reopen,
-            _ = self.hang_up.recv() => Asked::Reload,
-            _ = self.upgrade.recv() => Asked::Upgrade,
+    pub async fn next(&self) -> Asked {
+        poll_fn(|polled| self.poll(polled)).await
+    }
+
+    fn poll(&self, polled: &mut Context<'_>) -> Poll<Asked> {
+        for (signal, asked) in &mut *self.0.lock() {
+            if signal.poll_recv(polled).is_ready() {
+                return Poll::Ready(*asked);
+            }
         }
+        Poll::Pending
     }
 }

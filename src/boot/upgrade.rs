@@ -3,23 +3,40 @@
 //! The old process starts it, answers what it asks (`handover`), and drains once the new one accepts. Until it has let its
 //! workers go, a new process that fails changes nothing; if it fails after that, workers are started anew.
 
+use std::collections::HashSet;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::process::{Command, Stdio};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
 
 use super::handover::{Message, SESSIONS, Talk};
 use super::inherited::{Inherited, Kind};
 use super::running::Running;
 use super::service;
-use crate::control::workers::AppState;
-use crate::snapshot::Snapshot;
+use super::signals::Asked;
+use crate::config::{Problems, render};
+use crate::control::workers::{AppState, OrderError};
+use crate::keeper::Handover;
+use crate::snapshot::{Live, Snapshot};
 use crate::tls::TicketKey;
 
 /// For the new process to read its config and to open what it needs.
 const START: Duration = Duration::from_secs(30);
 /// For it to serve after that: its first checks and workers that are not ready.
 const SERVE: Duration = Duration::from_secs(60);
+/// After it serves: for requests that had come to the old process and may have begun sessions.
+const LAST_SESSIONS: Duration = Duration::from_secs(2);
+/// How often it is looked for such sessions.
+const BETWEEN_SESSIONS: Duration = Duration::from_millis(20);
+/// For the exit of a process that is gone to be known.
+const LAST_WORD: Duration = Duration::from_millis(500);
+/// Bytes of a reason that is told.
+const LONGEST_REASON: usize = 64 * 1024;
 
 /// Why there was no upgrade; the process before serves on.
 #[derive(Debug, thiserror::Error)]
@@ -30,11 +47,25 @@ pub enum UpgradeError {
     )]
     Init,
     #[error("{0}")]
-    Workers(#[from] crate::control::workers::OrderError),
+    Workers(#[from] OrderError),
     #[error("the new process cannot be started: {0}")]
     Start(io::Error),
     #[error("the new process did not start: {0}")]
     Failed(String),
+    #[error("Lintel was told to end meanwhile")]
+    Ended,
+}
+
+/// Another process that serves.
+#[derive(Debug)]
+pub struct Successor {
+    pub pid: u32,
+    /// Listeners and doors whose sockets it has no use for.
+    pub listeners: Vec<String>,
+    pub doors: Vec<String>,
+    talk: Talk,
+    /// Sessions that it was told of since it serves.
+    told: Mutex<HashSet<String>>,
 }
 
 /// What a new process has got of the one before.
@@ -44,64 +75,181 @@ pub struct Heir {
     tickets: Vec<(String, String, Vec<TicketKey>)>,
     keeper: Option<OwnedFd>,
     sessions: Vec<(String, Sessions)>,
+    /// Listeners and doors whose sockets are of no use here.
+    left: (Vec<String>, Vec<String>),
 }
 
 /// Ids of Socket.IO sessions, with the identity of their server and their life after the last use.
 type Sessions = Vec<(String, String, Duration)>;
 
+/// The file that this program was started as: where an upgrade puts another. A link is not followed.
+pub fn program() -> io::Result<PathBuf> {
+    let running = std::env::current_exe()?;
+    let identity = |path: &Path| path.metadata().ok().map(|file| (file.dev(), file.ino()));
+    let named = std::env::args_os().next().map(PathBuf::from).unwrap_or_default();
+    let folders = std::env::var_os("PATH").unwrap_or_default();
+    let mut places: Vec<PathBuf> = std::path::absolute(&named).into_iter().collect();
+    if named.components().count() == 1 {
+        places = std::env::split_paths(&folders).map(|folder| folder.join(&named)).collect();
+    }
+    let found = places.into_iter().find(|place| identity(place) == identity(&running));
+    Ok(found.unwrap_or(running))
+}
+
+/// The process to be. It ends when this is dropped, unless it was let go.
+struct Begun(Option<Child>);
+
+impl Begun {
+    fn id(&self) -> Option<u32> {
+        self.0.as_ref().map(Child::id)
+    }
+
+    async fn ended(&mut self) {
+        while self.0.as_mut().is_some_and(|child| matches!(child.try_wait(), Ok(None))) {
+            tokio::time::sleep(LAST_WORD / 50).await;
+        }
+    }
+
+    /// Ends it; says so if it has ended by itself.
+    fn end(&mut self) -> Option<String> {
+        let mut child = self.0.take()?;
+        let by_itself = child.try_wait().ok().flatten().map(|status| status.to_string());
+        let _ = child.kill();
+        let _ = child.wait();
+        by_itself
+    }
+
+    /// It is a process of its own from here on, whose end is nobody's business here.
+    fn let_go(mut self) {
+        if let Some(mut child) = self.0.take() {
+            std::thread::spawn(move || _ = child.wait());
+        }
+    }
+}
+
+impl Drop for Begun {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
 impl Running {
-    /// Starts the program's file anew and hands everything over; gives the new process id. After it this process only drains.
-    pub async fn upgrade(&mut self) -> Result<u32, UpgradeError> {
+    /// Starts the program's file anew and hands everything over. After it this process only drains.
+    pub async fn upgrade(&mut self) -> Result<Successor, UpgradeError> {
         if std::process::id() == 1 {
             return Err(UpgradeError::Init);
         }
-        let keeper = self.workers.successor()?;
-        let (mut talk, theirs) = Talk::pair().map_err(UpgradeError::Start)?;
-        let mut child = Command::new(&self.program)
+        let mut is_reload_wanted = false;
+        let outcome = self.hand_over(&mut is_reload_wanted).await;
+        match &outcome {
+            // It has read its config some time before.
+            Ok(successor) if is_reload_wanted => signal(successor.pid, rustix::process::Signal::HUP),
+            Err(_) if is_reload_wanted => _ = self.reload_from_file("SIGHUP").await,
+            _ => {}
+        }
+        outcome
+    }
+
+    async fn hand_over(&mut self, is_reload_wanted: &mut bool) -> Result<Successor, UpgradeError> {
+        let (theirs, ours) = match self.workers.successor()? {
+            Some(Handover { theirs, ours }) => (Some(theirs), Some(ours)),
+            None => (None, None),
+        };
+        let (mut talk, stdin) = Talk::pair().map_err(UpgradeError::Start)?;
+        let child = Command::new(&self.program)
             .args(["run", "--take-over", "-c"])
             .arg(&self.path)
-            .stdin(Stdio::from(theirs))
+            .stdin(Stdio::from(stdin))
             .spawn()
             .map_err(UpgradeError::Start)?;
         tracing::info!(pid = child.id(), program = %self.program.display(), "upgrading");
-        let asked = tokio::time::timeout(START, self.offer(&mut talk, keeper)).await;
-        let failed = match asked {
-            Ok(Ok(())) => None,
-            Ok(Err(why)) => Some(why),
-            Err(_) => Some(format!("it was not ready within {START:?}")),
+        let mut child = Begun(Some(child));
+        let offered = tokio::select! {
+            offered = tokio::time::timeout(START, self.offer(&mut talk, theirs)) => offered,
+            () = self.told_to_end(is_reload_wanted) => return Err(UpgradeError::Ended),
         };
-        if let Some(why) = failed {
-            end(&mut child);
-            return Err(UpgradeError::Failed(why));
+        let offered = offered.unwrap_or_else(|_| Err(format!("it was not ready within {START:?}")));
+        if let Err(why) = offered {
+            return Err(failed(why, &mut child).await);
         }
-        let served = tokio::time::timeout(SERVE, self.give(&mut talk)).await;
-        let pid = match served {
-            Ok(Ok(pid)) => pid,
-            other => {
-                end(&mut child);
-                let why = match other {
-                    Ok(Err(why)) => why,
-                    _ => format!("it did not serve within {SERVE:?}"),
-                };
-                // Its workers ended with the keeper that it had taken over.
-                if let Err(error) = self.workers.reconcile(&self.live.load_full()) {
-                    tracing::error!(%error, "workers cannot be started again");
-                }
-                return Err(UpgradeError::Failed(format!("{why}; workers were started anew")));
+        let mut apps = Vec::new();
+        // Orders are for whoever has the workers.
+        self.doors.hold("admin");
+        let given = self.give_in_time(&mut talk, &mut apps, child.id(), is_reload_wanted).await;
+        match given {
+            Ok((pid, listeners, doors)) => {
+                service::succeeded_by(pid);
+                child.let_go();
+                Ok(Successor { pid, listeners, doors, talk, told: Mutex::default() })
             }
-        };
-        service::succeeded_by(pid);
-        // It is a process of its own from here on, whose end is nobody's business here.
-        std::thread::spawn(move || _ = child.wait());
-        Ok(pid)
+            Err(error) => {
+                let error = match error {
+                    UpgradeError::Failed(why) => failed(why, &mut child).await,
+                    error => error,
+                };
+                drop(child);
+                self.take_back(ours, apps).await;
+                self.doors.free();
+                Err(error)
+            }
+        }
+    }
+
+    /// Gives the rest. Told to end meanwhile, it has the new process end when it is there, and this one as well; told so
+    /// twice, it gives up.
+    async fn give_in_time(
+        &self,
+        talk: &mut Talk,
+        apps: &mut Vec<AppState>,
+        child: Option<u32>,
+        is_reload_wanted: &mut bool,
+    ) -> Result<Gone, UpgradeError> {
+        let mut giving = std::pin::pin!(tokio::time::timeout(SERVE, self.give(talk, apps)));
+        let mut is_told = false;
+        loop {
+            tokio::select! {
+                given = &mut giving => {
+                    let late = || Err(format!("it did not serve within {SERVE:?}"));
+                    return given.unwrap_or_else(|_| late()).map_err(UpgradeError::Failed);
+                }
+                () = self.told_to_end(is_reload_wanted) => {
+                    if std::mem::replace(&mut is_told, true) {
+                        return Err(UpgradeError::Ended);
+                    }
+                    tracing::info!("the new process is told to end as well");
+                    child.into_iter().for_each(|child| signal(child, rustix::process::Signal::TERM));
+                }
+            }
+        }
+    }
+
+    /// Waits for a signal that asks for the end; takes note of others.
+    async fn told_to_end(&self, is_reload_wanted: &mut bool) {
+        loop {
+            match self.signals.next().await {
+                Asked::End => return,
+                Asked::Reopen => self.reopen(),
+                Asked::Reload => *is_reload_wanted = true,
+                Asked::Upgrade => tracing::warn!("an upgrade is under way"),
+            }
+        }
+    }
+
+    /// Goes on with the workers that were let go, which the keeper has given back as the new process ended.
+    async fn take_back(&self, end: Option<OwnedFd>, apps: Vec<AppState>) {
+        let snapshot = self.live.load_full();
+        if let Some(end) = end.filter(|_| !apps.is_empty())
+            && let Err(error) = self.workers.take_over(&snapshot, end, apps).await
+        {
+            tracing::error!(%error, "the keeper did not give the workers back; they are started anew");
+        }
+        if let Err(error) = self.workers.reconcile(&snapshot) {
+            tracing::error!(%error, "workers cannot be started again");
+        }
     }
 
     /// Everything that does not change by being handed over; ready when the new process wants the rest.
     async fn offer(&self, talk: &mut Talk, keeper: Option<OwnedFd>) -> Result<(), String> {
-        let lost = |error: io::Error| match error.kind() {
-            io::ErrorKind::UnexpectedEof | io::ErrorKind::BrokenPipe => "it ended; the log has its reason".to_owned(),
-            _ => error.to_string(),
-        };
         for (name, address, socket) in self.listeners.sockets() {
             let message = Message::Listener { name: name.to_owned(), address: address.clone() };
             let descriptor = socket.descriptor().map_err(lost)?;
@@ -128,33 +276,109 @@ impl Running {
         }
     }
 
-    /// Lets workers and sessions go; gives the process id of the one that serves now.
-    async fn give(&self, talk: &mut Talk) -> Result<u32, String> {
-        let lost = |error: io::Error| error.to_string();
-        for app in self.workers.let_go().await {
-            talk.say(&Message::App(app)).await.map_err(lost)?;
+    /// Lets workers and sessions go; `apps` is what was let go, whatever becomes of it.
+    async fn give(&self, talk: &mut Talk, apps: &mut Vec<AppState>) -> Result<Gone, String> {
+        *apps = self.workers.let_go().await.map_err(|error| error.to_string())?;
+        if let Some(app) = apps.iter().find(|app| app.is_rolling_out) {
+            return Err(format!("a rollout of {} began meanwhile", app.pool));
         }
-        let now = Instant::now();
-        for (name, plan) in &self.live.load_full().pools {
-            let sessions = plan.pool.sessions(now);
-            for sessions in sessions.chunks(SESSIONS) {
-                let sessions = sessions.iter().map(|(sid, server, life)| (sid.clone(), server.to_string(), *life));
-                let message = Message::Sessions { pool: name.clone(), sessions: sessions.collect() };
+        for app in &*apps {
+            talk.say(&Message::App(app.clone())).await.map_err(lost)?;
+            for worker in &app.workers {
+                let message = Message::Worker { pool: app.pool.clone(), worker: worker.clone() };
                 talk.say(&message).await.map_err(lost)?;
             }
         }
+        tell_sessions(talk, &self.live.load_full(), |_| true).await.map_err(lost)?;
         talk.say(&Message::End).await.map_err(lost)?;
         match talk.hear().await.map_err(lost)?.0 {
-            Message::Serving { pid } => Ok(pid),
+            Message::Serving { pid, listeners, doors } => Ok((pid, listeners, doors)),
             Message::Failed { why } => Err(why),
             _ => Err("it said something else than was expected".to_owned()),
         }
     }
 }
 
-fn end(child: &mut std::process::Child) {
-    let _ = child.kill();
-    let _ = child.wait();
+/// The new process, and names of listeners and doors that it has no use for.
+type Gone = (u32, Vec<String>, Vec<String>);
+
+impl Successor {
+    /// Tells it of sessions that begin here after the others were told, while some may.
+    pub async fn tell_sessions_for_a_while(&self, live: &Live) {
+        let began = Instant::now();
+        while began.elapsed() < LAST_SESSIONS {
+            self.tell_sessions(live).await;
+            tokio::time::sleep(BETWEEN_SESSIONS).await;
+        }
+    }
+
+    /// Tells it of those that it was not told of.
+    pub async fn tell_sessions(&self, live: &Live) {
+        let is_new = |sid: &str| self.told.lock().insert(sid.to_owned());
+        // It may have ended since.
+        let _ = tell_sessions(&self.talk, &live.load_full(), is_new).await;
+    }
+}
+
+async fn tell_sessions(talk: &Talk, snapshot: &Snapshot, is_told: impl Fn(&str) -> bool) -> io::Result<()> {
+    let now = Instant::now();
+    for (name, plan) in &snapshot.pools {
+        let mut sessions = plan.pool.sessions(now);
+        sessions.retain(|(sid, ..)| is_told(sid));
+        for sessions in sessions.chunks(SESSIONS) {
+            let sessions = sessions.iter().map(|(sid, server, life)| (sid.clone(), server.to_string(), *life));
+            let message = Message::Sessions { pool: name.clone(), sessions: sessions.collect() };
+            talk.say(&message).await?;
+        }
+    }
+    Ok(())
+}
+
+/// What became of a process that nothing more is heard of.
+const GONE: &str = "it ended; the log has its reason";
+
+fn lost(error: io::Error) -> String {
+    match error.kind() {
+        // With something unread it is a reset.
+        io::ErrorKind::UnexpectedEof | io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset => GONE.to_owned(),
+        _ => error.to_string(),
+    }
+}
+
+/// Ends a process that did not come to serve.
+async fn failed(why: String, child: &mut Begun) -> UpgradeError {
+    if why == GONE {
+        // Its end shows a moment after that of the connection.
+        let _ = tokio::time::timeout(LAST_WORD, child.ended()).await;
+    }
+    match child.end() {
+        Some(status) if why == GONE => UpgradeError::Failed(format!("{why} ({status})")),
+        _ => UpgradeError::Failed(why),
+    }
+}
+
+fn signal(process: u32, signal: rustix::process::Signal) {
+    if let Some(process) = i32::try_from(process).ok().and_then(rustix::process::Pid::from_raw) {
+        let _ = rustix::process::kill_process(process, signal);
+    }
+}
+
+/// Says to the Lintel before that the config has problems.
+pub fn decline(problems: &Problems) -> io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
+    runtime.block_on(async {
+        let mut talk = Talk::of_stdin()?;
+        // What is not read makes the end a reset, which overtakes the answer.
+        while !matches!(talk.hear().await?.0, Message::Begin) {}
+        talk.say(&Message::Failed { why: written(problems) }).await
+    })
+}
+
+fn written(problems: &Problems) -> String {
+    let lines: Vec<String> = problems.0.iter().map(|problem| format!("\n  {}", render::line(problem))).collect();
+    let mut why = format!("the config has problems:{}", lines.concat());
+    why.truncate(why.floor_char_boundary(LONGEST_REASON));
+    why
 }
 
 impl Heir {
@@ -166,6 +390,7 @@ impl Heir {
             tickets: Vec::new(),
             keeper: None,
             sessions: Vec::new(),
+            left: Default::default(),
         };
         loop {
             match heir.talk.hear().await? {
@@ -199,10 +424,14 @@ impl Heir {
     /// Asks for what only one of the two can have: the workers, and the end of the connection to their keeper.
     pub async fn take_over(&mut self) -> io::Result<(Option<OwnedFd>, Vec<AppState>)> {
         self.talk.say(&Message::TakeOver).await?;
-        let mut apps = Vec::new();
+        let mut apps: Vec<AppState> = Vec::new();
         loop {
             match self.talk.hear().await?.0 {
                 Message::App(app) => apps.push(app),
+                Message::Worker { pool, worker } => {
+                    let app = apps.iter_mut().find(|app| app.pool == pool);
+                    app.into_iter().for_each(|app| app.workers.push(worker.clone()));
+                }
                 Message::Sessions { pool, sessions } => self.sessions.push((pool, sessions)),
                 Message::End => return Ok((self.keeper.take(), apps)),
                 _ => {}
@@ -219,13 +448,33 @@ impl Heir {
         }
     }
 
-    /// This process accepts.
-    pub async fn serve(self) -> io::Result<()> {
-        self.talk.say(&Message::Serving { pid: std::process::id() }).await
+    /// Takes note of what nobody here has taken.
+    pub fn leave(&mut self, inherited: &Inherited) {
+        self.left = (inherited.left(Kind::Listener), inherited.left(Kind::Door));
+    }
+
+    /// This process accepts; sessions that began elsewhere are still heard of.
+    pub async fn serve(mut self, live: &Arc<Live>) {
+        let (listeners, doors) = std::mem::take(&mut self.left);
+        let message = Message::Serving { pid: std::process::id(), listeners, doors };
+        if let Err(error) = self.talk.say(&message).await {
+            tracing::warn!(%error, "the Lintel before ended by itself");
+            return;
+        }
+        let live = Arc::clone(live);
+        tokio::spawn(async move {
+            while let Ok((message, _)) = self.talk.hear().await {
+                if let Message::Sessions { pool, sessions } = message {
+                    self.sessions.push((pool, sessions));
+                    self.hand_out_sessions(&live.load_full());
+                }
+            }
+        });
     }
 
     /// Says why it will not come to that.
-    pub async fn fail(&self, why: String) {
+    pub async fn fail(&self, error: &anyhow::Error) {
+        let why = error.downcast_ref::<Problems>().map_or_else(|| format!("{error:#}"), written);
         let _ = self.talk.say(&Message::Failed { why }).await;
     }
 }

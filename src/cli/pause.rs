@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 
+use super::server::encoded;
 use super::{ConfigArgs, client};
 use crate::units;
 
@@ -11,8 +12,9 @@ const AFTER_HELP: &str = "\
 Examples:
   lintel pause api --timeout 20s && switch-database && lintel resume api
 
-New requests wait in the pool's queue (queue.size of them; more are answered 503), those under way go on. The pause ends by
-itself after the timeout.";
+New requests wait in the pool's queue (queue.size of them; more are answered with 503), those under
+way go on. The time of the pause does not count towards queue.timeout. It ends by itself after the
+timeout; given again, it lasts this long from now.";
 
 #[derive(Debug, Args)]
 #[command(after_help = AFTER_HELP)]
@@ -24,6 +26,9 @@ pub(super) struct PauseArgs {
     timeout: units::Duration,
     #[command(flatten)]
     config: ConfigArgs,
+    /// Writes JSON to stdout
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(Debug, Args)]
@@ -32,18 +37,29 @@ pub(super) struct ResumeArgs {
     pool: String,
     #[command(flatten)]
     config: ConfigArgs,
+    /// Writes JSON to stdout
+    #[arg(long)]
+    json: bool,
 }
 
 pub(super) fn pause(args: &PauseArgs) -> anyhow::Result<ExitCode> {
-    let target = format!("/pools/{}/pause?timeout={}", args.pool, args.timeout);
-    client::ask(&args.config.path()?, "POST", &target)?.json()?;
-    super::answer(&format!("{}: paused for {} at most", args.pool, args.timeout))?;
+    let target = format!("/pools/{}/pause?timeout={}", encoded(&args.pool), args.timeout);
+    let report = client::ask(&args.config.path()?, "POST", &target)?.json()?;
+    let text = format!("{}: new requests wait, for {} at most", args.pool, args.timeout);
+    super::answer(&if args.json { serde_json::to_string_pretty(&report)? } else { text })?;
     Ok(ExitCode::SUCCESS)
 }
 
 pub(super) fn resume(args: &ResumeArgs) -> anyhow::Result<ExitCode> {
-    let report =
-        client::ask(&args.config.path()?, "POST", &format!("/pools/{}/resume", args.pool))?.json()?;
-    super::answer(&format!("{}: {} requests let go", args.pool, report["let_go"]))?;
+    let target = format!("/pools/{}/resume", encoded(&args.pool));
+    let report = client::ask(&args.config.path()?, "POST", &target)?.json()?;
+    let text = match (report["was_paused"].as_bool(), report["let_go"].as_u64()) {
+        (Some(false), _) => format!("{}: was not paused", args.pool),
+        (_, Some(1)) => format!("{}: goes on, with 1 request that waited", args.pool),
+        (_, waited) => {
+            format!("{}: goes on, with {} requests that waited", args.pool, waited.unwrap_or_default())
+        }
+    };
+    super::answer(&if args.json { serde_json::to_string_pretty(&report)? } else { text })?;
     Ok(ExitCode::SUCCESS)
 }

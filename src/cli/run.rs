@@ -26,6 +26,9 @@ pub(super) fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
         }
         Err(problems) => {
             super::show(&problems.0);
+            if args.take_over {
+                crate::boot::upgrade::decline(&problems)?;
+            }
             Ok(ExitCode::from(FAILED))
         }
     }

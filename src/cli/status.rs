@@ -56,6 +56,9 @@ fn picture(first: &Value, second: &Value) -> String {
         }
         text += "\n";
         text += &servers(first, pool);
+        for server in items(&pool["removed"]) {
+            text += &format!("  {} of the file is taken out{}\n", word(&server["name"]), lasting(server));
+        }
         text += &workers(pool);
     }
     text
@@ -77,21 +80,42 @@ fn refusal(last: &Value, now: Duration) -> String {
 }
 
 fn servers(before: &Value, pool: &Value) -> String {
-    let mut table = Table::new(&["server", "state", "in flight", "requests/s", "p99 ms", "address"]);
+    let mut heads = vec!["server", "state", "in flight", "requests/s", "p99 ms", "address"];
+    // Only where there is something to say.
+    let has_weights = items(&pool["servers"]).any(|server| server["weight"].as_u64().unwrap_or(1) != 1);
+    let has_orders = items(&pool["servers"]).any(|server| items(&server["orders"]).next().is_some());
+    heads.extend(has_weights.then_some("weight"));
+    heads.extend(has_orders.then_some("by order"));
+    let mut table = Table::new(&heads);
     for server in items(&pool["servers"]) {
         let asked = server["requests"].as_u64().unwrap_or_default();
         let earlier = earlier(before, word(&pool["name"]), word(&server["name"])).unwrap_or(asked);
         let rate = asked.saturating_sub(earlier) as f64 / BETWEEN.as_secs_f64();
-        table.row(vec![
+        let is_drained = items(&server["orders"]).any(|order| order["what"] == "drained");
+        // A server that drains without an order is a worker on its way out.
+        let state =
+            if is_drained && server["state"] == "draining" { "drained" } else { word(&server["state"]) };
+        let mut row = vec![
             word(&server["name"]).to_owned(),
-            word(&server["state"]).to_owned(),
+            state.to_owned(),
             server["in_flight"].to_string(),
             format!("{rate:.0}"),
             server["p99_ms"].as_f64().map_or_else(|| "-".to_owned(), |ms| format!("{ms}")),
             word(&server["address"]).to_owned(),
-        ]);
+        ];
+        row.extend(has_weights.then(|| server["weight"].to_string()));
+        let orders = items(&server["orders"]);
+        let orders: Vec<_> =
+            orders.map(|order| format!("{}{}", word(&order["what"]), lasting(order))).collect();
+        row.extend(has_orders.then(|| orders.join(", ")));
+        table.row(row);
     }
     table.to_string()
+}
+
+/// What an order is after a reload.
+fn lasting(order: &Value) -> &'static str {
+    if order["kept"] == true { " (kept)" } else { "" }
 }
 
 fn earlier(before: &Value, pool: &str, server: &str) -> Option<u64> {
@@ -178,5 +202,37 @@ mod tests {
         for part in ["3 requests wait", "120", "api/0", "1h 1m", "64 MiB", "25%", "signal 9"] {
             assert!(text.contains(part), "{part} is missing:\n{text}");
         }
+        assert!(!text.contains("by order") && !text.contains("weight"), "{text}");
+    }
+
+    #[test]
+    fn the_picture_shows_what_was_ordered() {
+        let server = |name: &str, state: &str, orders: Value| {
+            json!({ "name": name, "state": state, "in_flight": 0, "requests": 0, "weight": 3, "p99_ms": null,
+                    "address": name, "orders": orders })
+        };
+        let status = json!({
+            "version": "1", "listeners": [],
+            "pools": [{
+                "name": "api", "waiting": 7, "paused_s": 11.6,
+                "removed": [{ "name": "10.0.0.9:80", "kept": true }],
+                "servers": [
+                    server("10.0.0.1:80", "draining", json!([
+                        { "what": "drained", "kept": false }, { "what": "weighed", "kept": true }])),
+                    server("10.0.0.2:80", "up", json!([])),
+                    server("10.0.0.3:80", "draining", json!([])),
+                ],
+            }],
+        });
+        let text = picture(&status, &status);
+        let line =
+            |server: &str| text.lines().find(|line| line.contains(server)).unwrap_or_default().to_owned();
+        assert!(text.contains("pool api, 7 requests wait, paused for 12 s at most"), "{text}");
+        assert!(
+            line("10.0.0.1:80").contains(" drained ")
+                && line("10.0.0.1:80").contains("drained, weighed (kept)")
+        );
+        assert!(line("10.0.0.3:80").contains("draining"), "{text}");
+        assert!(text.contains("10.0.0.9:80 of the file is taken out (kept)"), "{text}");
     }
 }

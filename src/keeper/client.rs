@@ -5,13 +5,14 @@
 use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use rustix::process::{Pid, PidfdFlags, Signal};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use super::protocol::{self, Answer, EncodeError, Exit, Order, Received, Request, To};
 
@@ -24,6 +25,17 @@ pub struct Keeper {
     // Without a limit, since no caller may have to wait: there are no more orders than workers, and each of those is waited
     // for.
     wishes: mpsc::UnboundedSender<Wish>,
+    /// Closed once the task is over, and the keeper with it where this process has started it.
+    over: watch::Receiver<()>,
+}
+
+/// The two ends of connections to a keeper that change hands at an upgrade.
+#[derive(Debug)]
+pub struct Handover {
+    /// For the successor to take over with.
+    pub theirs: OwnedFd,
+    /// To take over with again where the successor ends while this end is held.
+    pub ours: OwnedFd,
 }
 
 /// A process that was started.
@@ -67,6 +79,8 @@ enum Wish {
     Send(Vec<u8>, Vec<OwnedFd>),
     /// Tell the keeper that its successor is Lintel now, and end.
     Yield,
+    /// Let go of the keeper, which ends with all it started.
+    End,
 }
 
 /// A process that runs already, as a successor is told.
@@ -89,10 +103,11 @@ impl Keeper {
         let child = launch(program, theirs)?;
         let pidfd = rustix::process::pidfd_open(Pid::from_child(&child), PidfdFlags::empty())?;
         let ended = watch(pidfd, Interest::READABLE)?;
-        let (keeper, received_reports, carrier) = Self::over(connection, HashMap::new());
+        let (keeper, received_reports, carrier, over) = Self::over(connection, HashMap::new());
         runtime.spawn(async move {
             carrier.run().await;
             wait_for(child, ended).await;
+            drop(over);
         });
         Ok((keeper, received_reports))
     }
@@ -100,8 +115,9 @@ impl Keeper {
     fn over(
         connection: AsyncFd<OwnedFd>,
         running: HashMap<u64, u32>,
-    ) -> (Self, mpsc::UnboundedReceiver<Report>, Carrier) {
+    ) -> (Self, mpsc::UnboundedReceiver<Report>, Carrier, watch::Sender<()>) {
         let (wishes, received_wishes) = mpsc::unbounded_channel();
+        let (until, over) = watch::channel(());
         let (reports, received_reports) = mpsc::unbounded_channel();
         let carrier = Carrier {
             connection,
@@ -111,9 +127,9 @@ impl Keeper {
             waiting: HashMap::new(),
             running,
             reports,
-            has_yielded: false,
+            is_over: false,
         };
-        (Self { wishes }, received_reports, carrier)
+        (Self { wishes, over }, received_reports, carrier, until)
     }
 
     /// Takes over the keeper of a Lintel that yields to this one, of whose `successor` this is the end; with every process
@@ -137,17 +153,27 @@ impl Keeper {
             }
         }
         let pids = running.iter().map(|process| (process.run, process.pid)).collect();
-        let (keeper, reports, carrier) = Self::over(connection, pids);
-        tokio::spawn(carrier.run());
+        let (keeper, reports, carrier, over) = Self::over(connection, pids);
+        tokio::spawn(async move {
+            carrier.run().await;
+            drop(over);
+        });
         Ok((keeper, reports, running))
     }
 
-    /// Makes room for a successor: gives the end that it takes over with, once this one has yielded.
-    pub fn successor(&self) -> io::Result<OwnedFd> {
-        let (ours, theirs) = protocol::pair()?;
+    /// Makes room for a successor, which takes over once this one has yielded.
+    pub fn successor(&self) -> io::Result<Handover> {
+        let ((theirs, to_them), (ours, to_us)) = (protocol::pair()?, protocol::pair()?);
         let bytes = protocol::encode(&Request::Successor).map_err(io::Error::other)?;
-        self.wishes.send(Wish::Send(bytes, vec![theirs])).map_err(|_| io::ErrorKind::BrokenPipe)?;
-        Ok(ours)
+        self.wishes.send(Wish::Send(bytes, vec![to_them, to_us])).map_err(|_| io::ErrorKind::BrokenPipe)?;
+        Ok(Handover { theirs, ours })
+    }
+
+    /// Ends the keeper, whoever else has a handle; ready when it has ended, if this process has started it.
+    pub fn end(&self) -> impl Future<Output = ()> + Send + use<> {
+        let _ = self.wishes.send(Wish::End);
+        let mut over = self.over.clone();
+        async move { while over.changed().await.is_ok() {} }
     }
 
     /// Makes the successor the keeper's Lintel. Nothing can be ordered any more, and nothing is reported.
@@ -197,7 +223,7 @@ impl From<EncodeError> for SpawnError {
 fn launch(program: &Path, connection: OwnedFd) -> io::Result<Child> {
     // What it has to say belongs among errors: stdout may be the access log.
     let stdout = io::stderr().as_fd().try_clone_to_owned().map_or_else(|_| Stdio::null(), Stdio::from);
-    Command::new(program).arg("keeper").stdin(connection).stdout(stdout).stderr(Stdio::inherit()).spawn()
+    Command::new(program).arg0("lintel").arg("keeper").stdin(connection).stdout(stdout).stderr(Stdio::inherit()).spawn()
 }
 
 #[expect(
@@ -226,8 +252,8 @@ struct Carrier {
     /// The process groups of all that has not ended, by run.
     running: HashMap<u64, u32>,
     reports: mpsc::UnboundedSender<Report>,
-    /// The successor is to be told of everything from here on.
-    has_yielded: bool,
+    /// Nothing more is to be said than what waits already: another process has the keeper from here on, or it ends.
+    is_over: bool,
 }
 
 /// A message on its way to the keeper.
@@ -249,7 +275,7 @@ impl Carrier {
 
     /// Carries messages until there are no more handles; fails when the keeper is lost.
     async fn carry(&mut self) -> io::Result<()> {
-        while !(self.has_yielded && self.requests.is_empty()) {
+        while !(self.is_over && self.requests.is_empty()) {
             let Self { connection, room, wishes, requests, .. } = self;
             tokio::select! {
                 wish = wishes.recv(), if requests.len() < MOST_REQUESTS => match wish {
@@ -288,8 +314,9 @@ impl Carrier {
             Wish::Send(bytes, descriptors) => self.requests.push_back((bytes, descriptors)),
             Wish::Yield => {
                 self.requests.extend(protocol::encode(&Request::Yield).ok().map(|bytes| (bytes, Vec::new())));
-                self.has_yielded = true;
+                self.is_over = true;
             }
+            Wish::End => self.is_over = true,
         }
     }
 

@@ -12,7 +12,7 @@ mod setup;
 mod socket;
 
 pub use account::user_id;
-pub use client::{Keeper, Report, Running, SpawnError, Spawned};
+pub use client::{Handover, Keeper, Report, Running, SpawnError, Spawned};
 pub use process::run;
 pub use protocol::{Exit, Order, To};
 pub use rustix::process::Signal;

@@ -49,6 +49,8 @@ const ROUND: Duration = Duration::from_secs(1);
 pub fn run() -> io::Result<()> {
     let lintel = connection()?;
     outlive_signals()?;
+    // As it is called in lists of processes, whatever file it came from.
+    let _ = rustix::thread::set_name(c"lintel-keeper");
     // A session of its own: Ctrl-C in Lintel's terminal, or closing it, is for Lintel to act on. Refused to the leader of a
     // group, as in a shell that starts this by hand.
     let _ = rustix::process::setsid();
@@ -60,6 +62,7 @@ pub fn run() -> io::Result<()> {
     let mut keeper = Process {
         lintel: Some(lintel),
         next: None,
+        before: None,
         room: protocol::room(),
         answers: VecDeque::new(),
         workers: HashMap::new(),
@@ -108,6 +111,8 @@ struct Process {
     lintel: Option<OwnedFd>,
     /// Who follows it, while an upgrade is under way.
     next: Option<OwnedFd>,
+    /// Who it was before, and is again where the one that follows ends before the upgrade is done.
+    before: Option<OwnedFd>,
     room: Vec<u8>,
     answers: VecDeque<Queued>,
     /// By run: all that were started and have not been waited for, so their process ids are theirs.
@@ -237,14 +242,20 @@ impl Process {
                 };
             }
             Request::CloseSocket { path } => self.sockets.close(&path),
-            Request::Successor => self.next = descriptors.into_iter().next(),
-            Request::Yield => self.yield_to_successor(),
+            Request::Successor => {
+                let mut ends = descriptors.into_iter();
+                (self.next, self.before) = (ends.next(), ends.next());
+            }
+            Request::Yield => {
+                if let Some(next) = self.next.take() {
+                    self.go_over_to(next);
+                }
+            }
         }
     }
 
-    /// The one that follows Lintel is Lintel from now on, and is told of every worker.
-    fn yield_to_successor(&mut self) {
-        let Some(next) = self.next.take() else { return };
+    /// Another process is Lintel from now on, and is told of every worker.
+    fn go_over_to(&mut self, next: OwnedFd) {
         let _ = rustix::io::ioctl_fionbio(&next, true);
         self.lintel = Some(next);
         // What was not read by the one before is all told again by what there is.
@@ -373,8 +384,12 @@ impl Process {
         }
     }
 
-    /// Lintel is gone. The one place that decides what becomes of its workers: they end.
+    /// Lintel is gone. The one place that decides what becomes of its workers: they end, unless it was the new one of an
+    /// upgrade that is not done, and the one before still holds on.
     fn lose_lintel(&mut self, fault: Option<io::Error>) {
+        if let Some(before) = self.before.take().filter(is_held) {
+            return self.go_over_to(before);
+        }
         self.lintel = None;
         self.next = None;
         self.answers.clear();
@@ -424,6 +439,13 @@ fn adopt(child: &mut Child) -> io::Result<(Worker, Vec<OwnedFd>)> {
 fn listed_children() -> Vec<Pid> {
     let list = fs::read_to_string("/proc/thread-self/children").unwrap_or_default();
     list.split_ascii_whitespace().filter_map(|pid| Pid::from_raw(pid.parse().ok()?)).collect()
+}
+
+/// Whether anybody has the other end of a connection.
+fn is_held(end: &OwnedFd) -> bool {
+    let mut looked = [PollFd::new(end, PollFlags::IN)];
+    let nothing = Timespec { tv_sec: 0, tv_nsec: 0 };
+    poll(&mut looked, Some(&nothing)).is_ok() && !looked.iter().any(|end| end.revents().intersects(PollFlags::HUP))
 }
 
 fn number(pid: Pid) -> u32 {

@@ -70,7 +70,8 @@ pub(super) enum Request {
     Spawn(Order),
     Signal { run: u64, signal: i32, to: To },
     CloseSocket { path: PathBuf },
-    /// Comes with the end of a connection to the Lintel that is to follow this one.
+    /// Comes with the end of a connection to the Lintel that is to follow this one, and with the end of one to this Lintel,
+    /// which is Lintel again where its successor ends while it holds the other end of that.
     Successor,
     /// The successor is Lintel from now on.
     Yield,
@@ -94,12 +95,12 @@ pub(super) enum Answer {
         pid: u32,
         how: Exit,
     },
-    /// To a successor, for each process there is: as `Spawned`.
+    /// To who takes over, for each process there is: as `Spawned`.
     Running {
         run: u64,
         pid: u32,
     },
-    /// To a successor: that was all, and now it is Lintel.
+    /// To who takes over: that was all, and now it is Lintel.
     Yours,
 }
 

@@ -19,11 +19,16 @@ pub struct Lease {
     server: Arc<Server>,
     /// Time spent in the queue for it.
     pub waited: Duration,
+    /// The part of `waited` that the pool was paused for, which nobody's patience pays for.
+    pub paused: Duration,
+    /// What tunnels were told before it was taken: `State::heard`.
+    pub heard: u64,
 }
 
 impl Lease {
     pub(super) fn new(pool: Arc<Pool>, server: Arc<Server>) -> Self {
-        Self { pool, server, waited: Duration::ZERO }
+        let heard = server.state.heard();
+        Self { pool, server, waited: Duration::ZERO, paused: Duration::ZERO, heard }
     }
 
     pub fn server(&self) -> &Arc<Server> {

@@ -21,7 +21,7 @@ pub mod sticky;
 
 pub use lease::Lease;
 pub use orders::OrderError;
-pub use overrides::{Keep, Overrides};
+pub use overrides::{Keep, Ordered, Overrides};
 pub use pool::{Ask, Pool, Refusal};
 pub use server_set::ServerSet;
 pub use spec::Spec;

@@ -1,32 +1,38 @@
 //! Orders to a pool that runs: drain and weigh a server, add one, take one out, hold new requests back.
 
+use std::convert::Infallible;
+use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::overrides::{Keep, Overrides};
 use super::pool::{Pool, now};
 use crate::net::Address;
-use crate::server::{self, Server};
+use crate::server::{self, Reason, Server};
 
 /// The longest time that requests may be held back.
 pub const LONGEST_PAUSE: Duration = Duration::from_secs(600);
 
+/// The part of the time of a drain that goodbyes are spread over; the rest is for the last clients to answer.
+const GOODBYES: f64 = 0.9;
+
 /// Why an order is not carried out.
 #[derive(Debug, thiserror::Error)]
 pub enum OrderError {
-    #[error("there is no server `{server}` in {pool}; there are: {known}")]
+    #[error("there is no server `{server}` in {pool}; {known}")]
     NoServer { server: String, pool: Arc<str>, known: String },
     #[error("`{0}` is in the pool already")]
     Twice(String),
-    #[error("`{0}` is no address; write one such as 10.0.0.1:3000 or unix:/run/app.sock")]
+    #[error("`{0}` is no address of a server; write one such as 10.0.0.1:3000 or unix:/run/app.sock")]
     Address(String),
     #[error("`{0}` is a host name; add the addresses that it stands for, such as 10.0.0.1:3000")]
     HostName(String),
     #[error("`{0}` is an address of a host name; take that out of the file")]
     OfHostName(String),
-    #[error("the servers of {0} are workers of an app: `lintel scale` gives it more or fewer")]
+    #[error("the servers of {0} are workers of an app, all alike: `lintel scale` gives it more or fewer")]
     Workers(Arc<str>),
+    #[error("the servers of {pool} are the workers of {owner}: give the order there, as {owner}/{server}")]
+    OfOther { pool: Arc<str>, owner: String, server: String },
     #[error("a weight is a number from 1 to 1000")]
     Weight,
     #[error("a pause lasts from 1 s to 10 min")]
@@ -40,40 +46,43 @@ impl Pool {
     }
 
     /// Gives a server no new work; sessions bound to it stay, and its WebSockets are told to come back elsewhere, spread
-    /// over `goodbyes`.
+    /// over `time`, the last ones early enough to be gone by then.
     pub fn drain_server(
         self: &Arc<Self>,
         server: &str,
         keep: Keep,
-        goodbyes: Duration,
+        time: Duration,
     ) -> Result<Arc<Server>, OrderError> {
-        let found = self.server_named(server)?;
-        self.latest().overrides.lock().drain(server, keep);
-        tracing::info!(pool = &*self.name, server, "drained by order");
-        found.state.leave_over(goodbyes);
+        let servers = self.servers_named(server)?;
+        self.is_owner(&servers.identity)?;
+        self.latest().overrides.lock().drain(&servers.identity, keep);
+        tracing::info!(pool = &*self.name, server = &*servers.identity, ?time, "drained by order");
+        servers.all().for_each(|server| server.state.leave_over(time.mul_f64(GOODBYES)));
         self.step(now());
-        Ok(found)
+        Ok(servers.first)
     }
 
     /// Gives a server work again.
     pub fn undrain_server(self: &Arc<Self>, server: &str) -> Result<Arc<Server>, OrderError> {
-        let found = self.server_named(server)?;
-        self.latest().overrides.lock().undrain(server);
-        tracing::info!(pool = &*self.name, server, "gets work again by order");
-        found.state.come_back();
+        let servers = self.servers_named(server)?;
+        self.is_owner(&servers.identity)?;
+        self.latest().overrides.lock().undrain(&servers.identity);
+        tracing::info!(pool = &*self.name, server = &*servers.identity, "gets work again by order");
+        servers.all().for_each(|server| server.state.come_back());
         self.step(now());
-        Ok(found)
+        Ok(servers.first)
     }
 
     /// Gives a server another share of the work.
     pub fn weigh_server(self: &Arc<Self>, server: &str, weight: u32, keep: Keep) -> Result<(), OrderError> {
+        self.has_own_servers()?;
         if !(1..=1000).contains(&weight) {
             return Err(OrderError::Weight);
         }
-        self.server_named(server)?;
+        let server = self.servers_named(server)?.identity;
         let pool = self.latest();
-        pool.overrides.lock().weigh(server, weight, keep);
-        tracing::info!(pool = &*self.name, server, weight, "weighed by order");
+        pool.overrides.lock().weigh(&server, weight, keep);
+        tracing::info!(pool = &*self.name, server = &*server, weight, "weighed by order");
         pool.settle_servers();
         Ok(())
     }
@@ -90,34 +99,45 @@ impl Pool {
             return Err(OrderError::Weight);
         }
         let name = spec.address.to_string();
-        if matches!(spec.address, Address::Host { .. }) {
-            return Err(OrderError::HostName(name));
-        }
-        if self.server_named(&name).is_ok() {
-            return Err(OrderError::Twice(name));
+        match &spec.address {
+            Address::Host { .. } => return Err(OrderError::HostName(name)),
+            Address::Inet(address) if address.port() == 0 || address.ip().is_unspecified() => {
+                return Err(OrderError::Address(name));
+            }
+            Address::Unix(path) if !path.is_absolute() || path == Path::new("/") => {
+                return Err(OrderError::Address(name));
+            }
+            Address::Inet(_) | Address::Unix(_) => {}
         }
         let pool = self.latest();
-        let Some(server) = make(&spec) else { return Err(OrderError::HostName(name)) };
-        pool.overrides.lock().add(spec, keep);
+        pool.change_servers(|set| {
+            if set.servers().iter().any(|known| *known.identity == *name) {
+                return Err(OrderError::Twice(name.clone()));
+            }
+            let server = make(&spec).ok_or_else(|| OrderError::HostName(name.clone()))?;
+            pool.overrides.lock().add(spec, keep);
+            Ok(set.servers().iter().cloned().chain([server]).collect())
+        })?;
         tracing::info!(pool = &*self.name, server = name, "added by order");
-        let mut servers = pool.servers().servers().to_vec();
-        servers.push(server);
-        pool.replace_servers(servers);
         Ok(())
     }
 
     /// Takes a server out; gives it, so that what still runs on it can be ended.
     pub fn remove_server(self: &Arc<Self>, server: &str, keep: Keep) -> Result<Arc<Server>, OrderError> {
         self.has_own_servers()?;
-        let found = self.server_named(server)?;
+        let found = self.servers_named(server)?.first;
         if matches!(found.spec.address, Address::Host { .. }) {
             return Err(OrderError::OfHostName(server.to_owned()));
         }
         let pool = self.latest();
-        pool.overrides.lock().remove(server, keep);
-        tracing::info!(pool = &*self.name, server, "taken out by order");
-        let servers = pool.servers().servers().iter().filter(|other| other.id != found.id).cloned().collect();
-        pool.replace_servers(servers);
+        pool.change_servers(|set| {
+            if set.find(found.id).is_none() {
+                return Err(pool.no_server(server));
+            }
+            pool.overrides.lock().remove(&found.identity, keep, &pool.spec.servers);
+            Ok(set.servers().iter().filter(|other| other.id != found.id).cloned().collect())
+        })?;
+        tracing::info!(pool = &*self.name, server = &*found.identity, "taken out by order");
         Ok(found)
     }
 
@@ -127,7 +147,7 @@ impl Pool {
             return Err(OrderError::Pause);
         }
         tracing::info!(pool = &*self.name, ?time, "paused by order");
-        let number = self.queue.pause(now() + time);
+        let number = self.queue.pause(time);
         let pool = Arc::clone(self);
         tokio::spawn(async move {
             tokio::time::sleep(time).await;
@@ -139,30 +159,60 @@ impl Pool {
         Ok(())
     }
 
-    /// Lets go of all who wait, in order.
-    pub fn resume(self: &Arc<Self>) {
-        if self.queue.resume() {
-            tracing::info!(pool = &*self.name, "goes on by order");
+    /// Lets go of all who wait, in order; how many that are, `None` where there is no pause.
+    pub fn resume(self: &Arc<Self>) -> Option<usize> {
+        let waiting = self.waiting();
+        let was_paused = self.queue.resume();
+        if was_paused {
+            tracing::info!(pool = &*self.name, waiting, "goes on by order");
         }
         self.step(now());
+        was_paused.then_some(waiting)
     }
 
     /// Time until a pause ends by itself; `None` while there is none.
     pub fn paused_for(&self) -> Option<Duration> {
-        self.queue.paused_until().map(|end| end.saturating_duration_since(Instant::now()))
+        self.queue.paused_for()
     }
 
-    fn server_named(self: &Arc<Self>, server: &str) -> Result<Arc<Server>, OrderError> {
+    /// The servers of this name: one, but for a worker that is being replaced. A worker can be named by its number alone.
+    fn servers_named(self: &Arc<Self>, server: &str) -> Result<Named, OrderError> {
         let set = self.servers();
-        let found = set.servers().iter().find(|known| *known.identity == *server).cloned();
-        found.ok_or_else(|| {
-            let known: Vec<&str> = set.servers().iter().map(|server| &*server.identity).collect();
-            OrderError::NoServer {
-                server: server.to_owned(),
+        let named = |identity: &str| {
+            let mut servers = set.servers().iter().filter(|known| *known.identity == *identity).cloned();
+            let first = servers.next()?;
+            Some(Named { identity: Arc::clone(&first.identity), first, others: servers.collect() })
+        };
+        let of_app = || {
+            let owner = self.spec.workers_of.as_deref().unwrap_or(&self.name);
+            named(&format!("{owner}/{server}"))
+        };
+        named(server).or_else(of_app).ok_or_else(|| self.no_server(server))
+    }
+
+    fn no_server(self: &Arc<Self>, server: &str) -> OrderError {
+        let set = self.servers();
+        let known: Vec<&str> = set.servers().iter().map(|server| &*server.identity).collect();
+        OrderError::NoServer {
+            server: server.to_owned(),
+            pool: Arc::clone(&self.name),
+            known: match known.as_slice() {
+                [] => "it has none now".to_owned(),
+                known => format!("there are: {}", known.join(", ")),
+            },
+        }
+    }
+
+    /// What a server is drained for counts in every pool that has it, so only one of them keeps note of it.
+    fn is_owner(&self, server: &str) -> Result<(), OrderError> {
+        match &self.spec.workers_of {
+            None => Ok(()),
+            Some(owner) => Err(OrderError::OfOther {
                 pool: Arc::clone(&self.name),
-                known: known.join(", "),
-            }
-        })
+                owner: owner.clone(),
+                server: server.to_owned(),
+            }),
+        }
     }
 
     fn has_own_servers(&self) -> Result<(), OrderError> {
@@ -172,25 +222,51 @@ impl Pool {
         Ok(())
     }
 
-    /// Gives servers the weights and the drained state that Spec and orders say; workers are all alike, and drained by
-    /// their app.
+    /// Gives the servers the weights and the drained state that Spec and orders say.
     pub fn settle_servers(self: &Arc<Self>) {
         let set = self.servers();
-        let overrides = self.latest().overrides.lock().clone();
+        if self.settle(set.servers().iter()) {
+            let Ok(()) = self.change_servers(|set| Ok::<_, Infallible>(set.servers().to_vec()));
+        }
+    }
+
+    /// As `settle_servers`, for servers whose set is still to be built; whether a weight has changed.
+    pub(super) fn settle<'a>(&self, servers: impl Iterator<Item = &'a Arc<Server>>) -> bool {
+        if self.spec.workers_of.is_some() {
+            return false;
+        }
+        let overrides = self.overrides.lock();
         let mut changed = false;
-        for server in set.servers() {
+        for server in servers {
             let written = self.spec.servers.iter().find(|spec| spec.address == server.spec.address);
             let weight = overrides.weight(&server.identity);
             let weight = weight.or(written.map(|spec| spec.weight)).unwrap_or(server.spec.weight);
             changed |= server.state.weight() != weight;
             server.state.weigh(weight);
-            let is_left = server.state.draining.load(Relaxed) && !server.state.is_worker();
-            if is_left && !overrides.is_drained(&server.identity) {
-                server.state.come_back();
+            let is_drained = overrides.is_drained(&server.identity);
+            match (server.state.is_withheld(Reason::Ordered), is_drained) {
+                (true, false) => server.state.come_back(),
+                // A new one, in the place of one that was drained.
+                (false, true) => server.state.withhold(Reason::Ordered),
+                _ => {}
             }
         }
-        if changed {
-            self.replace_servers(set.servers().to_vec());
-        }
+        changed
     }
 }
+
+/// Servers of one name.
+struct Named {
+    identity: Arc<str>,
+    first: Arc<Server>,
+    others: Vec<Arc<Server>>,
+}
+
+impl Named {
+    fn all(&self) -> impl Iterator<Item = &Arc<Server>> {
+        [&self.first].into_iter().chain(&self.others)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -3,6 +3,7 @@
 //! The common path is one load of the server set, one pick and one claim, all on atomics. Locks are taken only when a
 //! request has to wait, a server is ejected or comes back, or the set changes.
 
+use std::convert::Infallible;
 use std::fmt;
 use std::sync::atomic::Ordering::{AcqRel, Relaxed};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
@@ -185,13 +186,26 @@ impl Pool {
     /// Takes another set of servers, of a new DNS answer. One that is in both keeps its state, being the same; one that
     /// is new starts slowly if the pool has served before; sessions bound to one that is gone move.
     pub fn replace_servers(self: &Arc<Self>, servers: Vec<Arc<Server>>) {
-        self.latest().replace_servers_here(servers);
+        let Ok(()) = self.change_servers(|_| Ok::<_, Infallible>(servers));
     }
 
-    fn replace_servers_here(self: &Arc<Self>, servers: Vec<Arc<Server>>) {
+    /// As `replace_servers`, with the servers that `change` makes of those there are; nobody else changes them meanwhile.
+    pub fn change_servers<E>(
+        self: &Arc<Self>,
+        change: impl FnOnce(&ServerSet) -> Result<Vec<Arc<Server>>, E>,
+    ) -> Result<(), E> {
+        self.latest().change_servers_here(change)
+    }
+
+    fn change_servers_here<E>(
+        self: &Arc<Self>,
+        change: impl FnOnce(&ServerSet) -> Result<Vec<Arc<Server>>, E>,
+    ) -> Result<(), E> {
         let now = now();
         let _replacing = self.replacing.lock();
         let before = self.set();
+        let servers = change(&before)?;
+        self.settle(servers.iter().filter(|server| before.find(server.id).is_none()));
         if self.has_served.load(Relaxed) {
             let is_new = |server: &&Arc<Server>| before.find(server.id).is_none();
             servers.iter().filter(is_new).for_each(|server| server.state.join_late(process_ms(now)));
@@ -205,11 +219,13 @@ impl Pool {
             self.plan_next_return();
         }
         self.step(now);
+        Ok(())
     }
 
     /// The servers of the Spec, with what was ordered since.
-    pub fn wanted_servers(&self) -> Vec<crate::server::Spec> {
-        self.overrides.lock().apply(&self.spec.servers)
+    pub fn wanted_servers(self: &Arc<Self>) -> Vec<crate::server::Spec> {
+        let pool = self.latest();
+        pool.overrides.lock().apply(&pool.spec.servers)
     }
 
     /// Whether a reload would forget something that was ordered.

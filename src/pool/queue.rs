@@ -5,19 +5,27 @@
 //!                   |----all servers go down--> refused     |----time is up--> refused
 //!                   `----its future is dropped--> out of line at once
 //! ```
+//! While the pool is paused everybody gets in line, nobody is handed or refused anything, and nobody's time runs.
+//!
 //! A place is claimed for a waiter under the lock, by whoever freed it, so no newcomer can take it in between. What
 //! keeps a wake-up from being lost: a newcomer first announces itself and then looks for a place; who frees one first
-//! frees it and then looks whether anybody has announced itself; a fence stands between the two steps of both.
+//! frees it and then looks whether anybody has announced itself; a fence stands between the two steps of both. In a
+//! pause neither looks for a place: the newcomer is in line, under the lock, and whoever ends the pause, under the lock
+//! too, then serves the line. Who gets the lock after that finds the pause over and looks for a place itself. So the
+//! mark of a pause, which is part of the announcement, needs no fence of its own: the lock orders what it stands for,
+//! and a request that has not seen it yet is one that was under way.
 
 use std::collections::VecDeque;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::sync::atomic::fence;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use smallvec::SmallVec;
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 
 use super::choice::claim;
@@ -37,6 +45,8 @@ pub struct Queue {
     /// Those in line and those about to be, and `PAUSED`; changed only under the lock, read without.
     waiting: AtomicUsize,
     line: Mutex<Line>,
+    /// A pause is over: those who are still in line have less time than they thought.
+    resumed: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -46,10 +56,19 @@ struct Line {
     particular: usize,
     /// Numbers rise along the line, so a waiter is found by binary search.
     next_number: u64,
-    /// Nobody is served before then, unless the pause is ended.
-    paused_until: Option<std::time::Instant>,
-    /// Of the latest pause.
-    pause: u64,
+    pause: Option<Pause>,
+    /// Pauses so far.
+    pauses: u64,
+    /// How long those took that are over.
+    paused: Duration,
+}
+
+/// Nobody is served meanwhile.
+#[derive(Clone, Copy, Debug)]
+struct Pause {
+    since: Instant,
+    until: Instant,
+    number: u64,
 }
 
 #[derive(Debug)]
@@ -59,6 +78,8 @@ struct Waiter {
     bound: Option<u64>,
     tried: SmallVec<[u64; 2]>,
     random: u64,
+    /// How long the pool had been paused when it came.
+    paused_before: Duration,
     answer: oneshot::Sender<Result<Lease, Refusal>>,
 }
 
@@ -67,8 +88,19 @@ struct Waiter {
 struct Place<'a> {
     queue: &'a Queue,
     number: u64,
-    started: Instant,
+    patience: Patience,
+    /// Of `patience`, as far as pauses are known; it only moves when one begins or ends early.
+    deadline: Instant,
     answer: oneshot::Receiver<Result<Lease, Refusal>>,
+}
+
+/// How long a waiter waits, pauses not counted.
+#[derive(Clone, Copy, Debug)]
+struct Patience {
+    started: Instant,
+    time: Duration,
+    /// How long the pool had been paused by then.
+    paused_before: Duration,
 }
 
 enum LinedUp<'a> {
@@ -86,6 +118,7 @@ impl Queue {
             metrics,
             waiting: AtomicUsize::new(0),
             line: Mutex::default(),
+            resumed: Notify::new(),
         }
     }
 
@@ -103,37 +136,52 @@ impl Queue {
         self.waiting.load(Relaxed) & !PAUSED
     }
 
-    /// Has everybody wait until then; gives the number of this pause.
-    pub fn pause(&self, until: std::time::Instant) -> u64 {
+    /// Has everybody wait for this time from now on, whatever a pause before said; gives the number of this pause.
+    pub fn pause(&self, time: Duration) -> u64 {
+        let now = Instant::now();
         let mut line = self.line.lock();
-        line.paused_until = Some(until);
-        line.pause += 1;
+        line.pauses += 1;
+        let number = line.pauses;
+        let since = line.pause.map_or(now, |pause| pause.since);
+        line.pause = Some(Pause { since, until: now + time, number });
         self.publish(&line);
-        line.pause
+        number
     }
 
-    /// Ends a pause, if there is one; whoever calls it serves those who wait.
+    /// Ends the pause that there is; whoever calls it serves those who wait. False when there is none.
     pub fn resume(&self) -> bool {
         let mut line = self.line.lock();
-        let was_paused = line.paused_until.take().is_some();
-        self.publish(&line);
-        was_paused
+        self.end_pause(&mut line)
     }
 
     /// Ends the pause of this number, if it goes on.
     pub fn resume_if(&self, number: u64) -> bool {
-        let is_latest = self.line.lock().pause == number;
-        is_latest && self.resume()
+        let mut line = self.line.lock();
+        line.pause.is_some_and(|pause| pause.number == number) && self.end_pause(&mut line)
     }
 
-    pub fn paused_until(&self) -> Option<std::time::Instant> {
-        if self.waiting.load(Relaxed) & PAUSED == 0 { None } else { self.line.lock().paused_until }
+    fn end_pause(&self, line: &mut Line) -> bool {
+        let Some(pause) = line.pause.take() else { return false };
+        line.paused += pause.since.elapsed();
+        self.publish(line);
+        self.resumed.notify_waiters();
+        true
+    }
+
+    /// Time until the pause that there is ends by itself.
+    pub fn paused_for(&self) -> Option<Duration> {
+        if self.waiting.load(Relaxed) & PAUSED == 0 {
+            return None;
+        }
+        let pause = self.line.lock().pause?;
+        Some(pause.until.saturating_duration_since(Instant::now()))
     }
 
     /// Says how many wait, as far as those who free places need to know.
     fn publish(&self, line: &Line) {
-        let paused = if line.paused_until.is_some() { PAUSED } else { 0 };
-        self.waiting.store(line.waiters.len() | paused, Relaxed);
+        let is_paused = line.pause.is_some();
+        self.waiting.store(line.waiters.len() | if is_paused { PAUSED } else { 0 }, Relaxed);
+        self.metrics.paused.record(is_paused.into());
         self.metrics.queue_length.record(i64::try_from(line.waiters.len()).unwrap_or(i64::MAX));
     }
 }
@@ -143,26 +191,26 @@ impl Pool {
     pub(super) async fn wait(self: &Arc<Self>, ask: &Ask<'_>) -> Result<Lease, Refusal> {
         let started = Instant::now();
         let patience = ask.queue_left.unwrap_or(self.spec.queue.timeout.std());
-        // The time of a pause does not count.
-        let paused = || self.queue.paused_until().map(|end| Instant::from_std(end) + patience);
-        let mut deadline = paused().unwrap_or(started + patience);
-        let mut place = match self.line_up(ask, started)? {
+        // From before the first look at the clock, so that no end of a pause is missed.
+        let mut resumed = pin!(self.queue.resumed.notified());
+        let mut place = match self.line_up(ask, started, patience)? {
             LinedUp::Served(lease) => return Ok(lease),
             LinedUp::Waiting(place) => place,
         };
         loop {
-            if Instant::now() >= deadline {
-                match paused() {
-                    Some(later) if later > deadline => deadline = later,
-                    _ => break,
-                }
+            if Instant::now() >= place.deadline && !place.has_time_left() {
+                break;
             }
             // Nobody else wakes the line when an ejection ends.
             let until_return = self.until_next_return(now());
-            let wake = until_return.map_or(deadline, |time| deadline.min(Instant::now() + time));
+            let wake = until_return.map_or(place.deadline, |time| place.deadline.min(Instant::now() + time));
             tokio::select! {
                 biased;
                 answer = &mut place.answer => return served(answer.ok(), started),
+                () = &mut resumed => {
+                    resumed.set(self.queue.resumed.notified());
+                    place.has_time_left();
+                }
                 () = tokio::time::sleep_until(wake) => self.bring_back_due(now()),
             }
         }
@@ -195,7 +243,7 @@ impl Pool {
             return;
         }
         let mut line = self.queue.line.lock();
-        if line.paused_until.is_some() {
+        if line.pause.is_some() {
             return;
         }
         let set = self.set();
@@ -224,12 +272,17 @@ impl Pool {
         self.queue.publish(&line);
     }
 
-    fn line_up(self: &Arc<Self>, ask: &Ask<'_>, started: Instant) -> Result<LinedUp<'_>, Refusal> {
+    fn line_up(
+        self: &Arc<Self>,
+        ask: &Ask<'_>,
+        started: Instant,
+        patience: Duration,
+    ) -> Result<LinedUp<'_>, Refusal> {
         let queue = &self.queue;
         let mut line = queue.line.lock();
         // Where others wait who would take any server there is none for one more who would.
         let is_hopeless = !is_particular(ask.bound, ask.tried) && line.waiters.len() > line.particular;
-        if line.paused_until.is_none() && !is_hopeless {
+        if line.pause.is_none() && !is_hopeless {
             queue.waiting.store(line.waiters.len() + 1, Relaxed);
             fence(SeqCst);
             self.serve_line(&mut line);
@@ -246,14 +299,17 @@ impl Pool {
             return Err(Refusal::QueueFull);
         }
         let (sender, answer) = oneshot::channel();
-        let number = line.join(ask, sender);
+        let paused_before = line.paused_by(started);
+        let patience = Patience { started, time: patience, paused_before };
+        let number = line.join(ask, paused_before, sender);
         queue.publish(&line);
-        Ok(LinedUp::Waiting(Place { queue, number, started, answer }))
+        let deadline = line.deadline(patience);
+        Ok(LinedUp::Waiting(Place { queue, number, patience, deadline, answer }))
     }
 
     /// Serves from the front everybody who can be. What one who would take any server is told is told to all of them.
     fn serve_line(self: &Arc<Self>, line: &mut Line) {
-        if line.paused_until.is_some() {
+        if line.pause.is_some() {
             return;
         }
         let time = now();
@@ -281,22 +337,42 @@ impl Pool {
 }
 
 impl Line {
-    fn join(&mut self, ask: &Ask<'_>, answer: oneshot::Sender<Result<Lease, Refusal>>) -> u64 {
+    fn join(
+        &mut self,
+        ask: &Ask<'_>,
+        paused_before: Duration,
+        answer: oneshot::Sender<Result<Lease, Refusal>>,
+    ) -> u64 {
         let number = self.next_number;
         self.next_number += 1;
         self.particular += usize::from(is_particular(ask.bound, ask.tried));
         let tried = SmallVec::from_slice(ask.tried);
         let Ask { hash, bound, random, .. } = *ask;
-        self.waiters.push_back(Waiter { number, hash, bound, tried, random, answer });
+        self.waiters.push_back(Waiter { number, hash, bound, tried, random, paused_before, answer });
         number
+    }
+
+    /// How long the pool was paused up to now.
+    fn paused_by(&self, now: Instant) -> Duration {
+        self.paused + self.pause.map_or(Duration::ZERO, |pause| now.saturating_duration_since(pause.since))
+    }
+
+    /// While there is a pause, that is some time after it.
+    fn deadline(&self, patience: Patience) -> Instant {
+        let now = Instant::now();
+        let paused = self.paused_by(now).saturating_sub(patience.paused_before);
+        let left = self.pause.map_or(Duration::ZERO, |pause| pause.until.saturating_duration_since(now));
+        patience.started + patience.time + paused + left
     }
 
     /// Takes a waiter out of line and tells it. It cannot be gone: it leaves the line, under the lock, before it drops
     /// its end. (Were it gone, the lease would be dropped here, and freeing it would wait for the lock held here.)
-    fn answer(&mut self, index: usize, answer: Result<Lease, Refusal>) {
-        if let Some(waiter) = self.remove(index)
-            && let Err(unheard) = waiter.answer.send(answer)
-        {
+    fn answer(&mut self, index: usize, mut answer: Result<Lease, Refusal>) {
+        let Some(waiter) = self.remove(index) else { return };
+        if let Ok(lease) = &mut answer {
+            lease.paused = self.paused.saturating_sub(waiter.paused_before);
+        }
+        if let Err(unheard) = waiter.answer.send(answer) {
             debug_assert!(false, "a waiter in line has dropped its end");
             std::mem::forget(unheard);
         }
@@ -322,6 +398,12 @@ impl Waiter {
 }
 
 impl Place<'_> {
+    /// Looks at the clock anew; false when it has waited for as long as it may.
+    fn has_time_left(&mut self) -> bool {
+        self.deadline = self.queue.line.lock().deadline(self.patience);
+        Instant::now() < self.deadline
+    }
+
     /// Out of line, if not served yet.
     fn leave(&self) {
         let mut line = self.queue.line.lock();
@@ -336,7 +418,7 @@ impl Drop for Place<'_> {
     fn drop(&mut self) {
         // Before the receiver is: see `Line::answer`. A lease that is in it already is dropped with it, and handed on.
         self.leave();
-        self.queue.metrics.queue_wait.observe(self.started.elapsed());
+        self.queue.metrics.queue_wait.observe(self.patience.started.elapsed());
     }
 }
 

@@ -64,6 +64,8 @@ pub struct Facts {
     pub reused: bool,
     /// Waiting in the pool's queue; `None` when it did not.
     pub queue: Option<Duration>,
+    /// The part of `queue` that the pool was paused for.
+    pub paused: Duration,
     /// Making the last connection; `None` when it was reused.
     pub connect: Option<Duration>,
     pub first_byte: Option<Duration>,
@@ -117,6 +119,7 @@ impl<'s> Exchange<'s> {
             attempts: 0,
             reused: false,
             queue: None,
+            paused: Duration::ZERO,
             connect: None,
             first_byte: None,
             body_in: 0,

@@ -295,8 +295,11 @@ async fn acquire(
         bound: request.bound,
         tried: &request.tried,
         random: engine.random(),
-        // Time in the queue is counted once for all attempts.
-        queue_left: exchange.queue.map(|waited| pool.spec.queue.timeout.std().saturating_sub(waited)),
+        // Time in the queue is counted once for all attempts, and that of a pause not at all.
+        queue_left: exchange.queue.map(|waited| {
+            let counts = waited.saturating_sub(exchange.paused);
+            pool.spec.queue.timeout.std().saturating_sub(counts)
+        }),
     };
     let acquiring = pin!(pool.acquire(&ask));
     let gone = pin!(poll_fn(|cx| client.poll_gone(cx)));
@@ -309,6 +312,7 @@ async fn acquire(
         Ok(lease) => {
             if !lease.waited.is_zero() {
                 exchange.queue = Some(exchange.queue.unwrap_or_default() + lease.waited);
+                exchange.paused += lease.paused;
             }
             Ok(lease)
         }

@@ -115,7 +115,7 @@ impl Handover {
         plan.pool.metrics.tunnels.add(1);
         plan.pool.metrics.tunnels_open.add(1);
         let tunnel = Tunnel::new(client, server.into_pipe(), idle, &protocol);
-        let (moved, outcome) = tunnel.run(engine, lease.server(), [&kept.listener.life, &route]).await;
+        let (moved, outcome) = tunnel.run(engine, &lease, [&kept.listener.life, &route]).await;
         kept.listener.metrics.bytes_in.add(moved.from_client);
         kept.listener.metrics.bytes_out.add(moved.from_server);
         drop(lease);

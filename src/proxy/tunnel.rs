@@ -1,7 +1,7 @@
 //! An upgraded connection, or an upgraded stream of HTTP/2: bytes both ways, frame boundaries followed, a gentle end.
 //!
 //! ```text
-//! Open --draining: after its own short delay--> Leaving --at a frame boundary--> Closing: Close 1001 to the client
+//! Open --draining: after its own delay, unless that is taken back--> Leaving --at a frame boundary--> Closing: Close 1001 to the client
 //! Closing --the client's end, or 5 s--> over        Open --both ended, one failed, silent too long--> over
 //! Open --one side of a WebSocket ended--> Ending --the other's end, or 5 s--> over
 //! ```
@@ -21,7 +21,8 @@ use crate::life::{self, Life};
 use crate::net::buffer::BLOCK;
 use crate::net::{Buffer, Deadline};
 use crate::observe::Fault;
-use crate::server::Server;
+use crate::pool::Lease;
+use crate::server::Goodbyes;
 use crate::wire::Pipe;
 use crate::wire::websocket::{Follower, GOING_AWAY, SERVICE_RESTART, close_frame};
 
@@ -39,6 +40,7 @@ pub struct Tunnel {
     idle: Duration,
     is_websocket: bool,
     stage: Stage,
+    leaving: Leaving,
     /// Close code for the client.
     goodbye: u16,
 }
@@ -49,6 +51,16 @@ enum Stage {
     Leaving,
     Closing,
     Ending,
+}
+
+/// Whether it says goodbye when its deadline passes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Leaving {
+    No,
+    /// Its server is drained: the time may be changed, or all of it taken back.
+    Drained,
+    /// There is nothing to stay for.
+    Soon,
 }
 
 /// One end: what was read from it and not yet written to the other.
@@ -93,42 +105,48 @@ impl Tunnel {
     pub fn new(client: (Pipe, Buffer), server: (Pipe, Buffer), idle: Duration, protocol: &[u8]) -> Self {
         let (client, server) = (Side::new(client), Side::new(server));
         let is_websocket = protocol.eq_ignore_ascii_case(b"websocket");
-        Self { client, server, idle, is_websocket, stage: Stage::Open, goodbye: GOING_AWAY }
+        Self {
+            client,
+            server,
+            idle,
+            is_websocket,
+            stage: Stage::Open,
+            leaving: Leaving::No,
+            goodbye: GOING_AWAY,
+        }
     }
 
     /// Pumps until both sides are done. `ways` are the lives of the listener and the route that it came by.
     pub async fn run(
         mut self,
         engine: &Engine,
-        server: &Server,
+        lease: &Lease,
         ways: [&Life; 2],
     ) -> (Moved, Result<(), Failure>) {
         engine.process.tunnels.fetch_add(1, Ordering::Relaxed);
         let [listener, route] = ways;
         let mut drained = pin!(engine.drained());
         let mut cut = pin!(engine.cut(listener));
-        let mut left = pin!(server.state.left());
+        let mut called = pin!(lease.state.called(lease.heard));
         let mut deadline = Deadline::new();
         deadline.after(self.idle);
         let mut noted = 0;
-        let mut leaving = false;
         let outcome = poll_fn(|cx| {
-            let is_over = route.is(life::Stage::Over) || server.state.life.is(life::Stage::Over);
+            let is_over = route.is(life::Stage::Over) || lease.state.life.is(life::Stage::Over);
             if cut.as_mut().poll(cx).is_ready() || is_over {
                 return Poll::Ready(Err(Failure::new(Fault::DrainTimeout, "drain_timeout passed")));
             }
             // Nothing polite can be said in a protocol that is not known here: such a tunnel goes on until it is cut.
-            if self.is_websocket && !leaving {
+            if self.is_websocket && self.stage == Stage::Open && self.leaving != Leaving::Soon {
                 let is_way_closing = ways.iter().any(|way| way.is(life::Stage::Leaving));
                 if drained.as_mut().poll(cx).is_ready() || is_way_closing {
-                    leaving = true;
+                    (self.leaving, self.goodbye) = (Leaving::Soon, GOING_AWAY);
                     deadline.after(goodbye_delay(engine));
-                } else if left.as_mut().poll(cx).is_ready() {
-                    leaving = true;
-                    self.goodbye = SERVICE_RESTART;
-                    let spread = server.state.goodbyes_over();
-                    let delay = spread.map(|spread| Duration::from_millis(engine.random() % spread));
-                    deadline.after(delay.unwrap_or_else(|| goodbye_delay(engine)));
+                } else {
+                    while let Poll::Ready(heard) = called.as_mut().poll(cx) {
+                        called.set(lease.state.called(heard));
+                        self.follow(engine, lease.state.goodbyes(), &mut deadline);
+                    }
                 }
             }
             loop {
@@ -136,7 +154,7 @@ impl Tunnel {
                     return Poll::Ready(outcome);
                 }
                 let moved = self.client.moved + self.server.moved;
-                if self.stage == Stage::Open && !leaving {
+                if self.stage == Stage::Open && self.leaving == Leaving::No {
                     if self.is_half_over() {
                         self.stage = Stage::Ending;
                         deadline.after(CLOSING_TIME);
@@ -147,7 +165,7 @@ impl Tunnel {
                 }
                 ready!(deadline.poll_passed(cx));
                 match self.stage {
-                    Stage::Open if leaving => {
+                    Stage::Open if self.leaving != Leaving::No => {
                         self.stage = Stage::Leaving;
                         deadline.after(CLOSING_TIME);
                     }
@@ -162,6 +180,21 @@ impl Tunnel {
         .await;
         engine.process.tunnels.fetch_sub(1, Ordering::Relaxed);
         (Moved { from_client: self.client.moved, from_server: self.server.moved }, outcome)
+    }
+
+    /// Its server is drained, in more or less time than was said before, or is not drained any more.
+    fn follow(&mut self, engine: &Engine, goodbyes: Option<Goodbyes>, deadline: &mut Deadline) {
+        match goodbyes {
+            Some(goodbyes) => {
+                (self.leaving, self.goodbye) = (Leaving::Drained, SERVICE_RESTART);
+                deadline.after(delay_within(engine, goodbyes));
+            }
+            None if self.leaving == Leaving::Drained => {
+                self.leaving = Leaving::No;
+                deadline.after(self.idle);
+            }
+            None => {}
+        }
     }
 
     fn poll_both(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
@@ -261,6 +294,16 @@ fn poll_pump(cx: &mut Context<'_>, from: &mut Side, to: &mut Side, until: Until)
                 return Poll::Pending;
             }
         }
+    }
+}
+
+fn delay_within(engine: &Engine, goodbyes: Goodbyes) -> Duration {
+    match goodbyes {
+        Goodbyes::Over(time) => {
+            let spread = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+            Duration::from_millis(engine.random() % spread.max(1))
+        }
+        Goodbyes::Soon => goodbye_delay(engine),
     }
 }
 

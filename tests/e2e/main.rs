@@ -4,20 +4,24 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod load;
 mod spread;
 
 mod balancing;
 mod browser;
 mod command_line;
+mod drain;
 mod ending;
 mod forwarding;
 mod health;
 mod limits;
 mod observability;
+mod pause;
 mod plan;
 mod proxy_protocol;
 mod retries;
 mod routes;
+mod servers;
 mod socket_io;
 mod sticky;
 mod streaming;

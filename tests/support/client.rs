@@ -1,6 +1,7 @@
 //! A client of one connection: sends exactly the bytes it is given and reads responses strictly.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -60,6 +61,12 @@ impl Connection {
         let more = matches!(read, Ok(count) if count > 0);
         self.ended |= !more;
         more
+    }
+
+    /// Whether the other end has closed it, as far as that is known without waiting.
+    pub async fn is_over(&mut self) -> bool {
+        while !self.ended && tokio::time::timeout(Duration::ZERO, self.fill()).await.is_ok_and(|more| more) {}
+        self.ended
     }
 
     /// The next response to a request of `method`, 1xx ones too.

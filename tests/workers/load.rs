@@ -143,10 +143,19 @@ impl Client {
         self.tally.lock().failures.push(Failure { sent, why });
     }
 
+    /// A connection that was not closed while it was idle, as every client looks before it uses one again.
+    async fn kept(&self) -> Option<Connection> {
+        loop {
+            let mut connection = self.free.lock().pop()?;
+            if !connection.is_over().await {
+                return Some(connection);
+            }
+        }
+    }
+
     async fn exchange(&self) {
         let sent = Instant::now();
-        let free = self.free.lock().pop();
-        let mut connection = match free {
+        let mut connection = match self.kept().await {
             Some(connection) => connection,
             None => match TcpStream::connect(self.address).await {
                 Ok(stream) => Connection::over(stream),

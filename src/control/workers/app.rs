@@ -135,7 +135,8 @@ impl App {
                         self.waiting.push_back(Order::Change(change));
                     }
                     Order::LetGo(heir) => {
-                        let _ = heir.send(AppState::of(&self));
+                        let rests = self.crew.output.leave().await;
+                        let _ = heir.send(AppState::of(&self, &rests));
                         return;
                     }
                     order => self.waiting.push_back(order),
@@ -145,6 +146,11 @@ impl App {
             self.look();
             self.take_orders();
         }
+    }
+
+    /// Whether workers are being replaced, or are to be.
+    pub fn is_rolling_out(&self) -> bool {
+        self.running.is_some() || !self.waiting.is_empty()
     }
 
     fn next_look(&self) -> Instant {

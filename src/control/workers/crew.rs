@@ -15,12 +15,12 @@ use super::Check;
 use super::desk::{Desk, Load, Said};
 use super::files::Files;
 use super::launch::{Launcher, Place};
-use super::output::{Output, Source};
+use super::output::{Output, Rest, Source};
 use crate::keeper::{self, Keeper};
 use crate::net::Address;
 use crate::observe::metrics::{Metrics, WorkerMetrics};
 use crate::pool::Pool;
-use crate::server::{self, Server, process_ms};
+use crate::server::{self, Reason, Server, process_ms};
 use crate::snapshot::build::make_server;
 use crate::worker::machine::{Action, Entry, Event, Exit, Machine, Rules, Standing, State, To};
 use crate::worker::rollout::Id;
@@ -137,6 +137,13 @@ impl Crew {
 
     /// Other settings for workers that start from now on.
     pub fn change(&mut self, rules: Rules, launcher: Launcher) {
+        if self.launcher.spec.logs != launcher.spec.logs {
+            let pool = &*self.pool.name;
+            match launcher.spec.logs.as_ref().map(|logs| Files::open(pool, logs)).transpose() {
+                Ok(files) => self.output.keep_in(files),
+                Err(error) => tracing::error!(pool, %error, "what workers write stays where it was"),
+            }
+        }
         (self.rules, self.launcher) = (rules, Arc::new(launcher));
     }
 
@@ -243,7 +250,7 @@ impl Crew {
             Action::Veto => self.veto(id),
             Action::Unveto => {
                 if let Some(server) = &worker.server {
-                    server.state.draining.store(false, Ordering::Relaxed);
+                    server.state.lift(Reason::Silent);
                     self.look_again();
                 }
             }
@@ -263,7 +270,7 @@ impl Crew {
         let has_other = self.workers.iter().any(|(other, worker)| *other != id && works(worker));
         let server = self.workers.get(&id).and_then(|worker| worker.server.as_ref());
         if let Some(server) = server.filter(|_| has_other) {
-            server.state.draining.store(true, Ordering::Relaxed);
+            server.state.withhold(Reason::Silent);
             self.look_again();
         }
     }
@@ -307,7 +314,9 @@ impl Crew {
             let spawned = keeper.spawn(order).await;
             let told = match spawned {
                 Ok(spawned) => {
-                    let read = |source: Source, end: OwnedFd| output.read(id.slot.into(), run, source, end);
+                    let read = |source: Source, end: OwnedFd| {
+                        output.read(id.slot.into(), Rest::none(run, source), end);
+                    };
                     read(Source::Stdout, spawned.stdout);
                     read(Source::Stderr, spawned.stderr);
                     if let Some(port) = port {

@@ -10,19 +10,28 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::sync::watch;
 
 use super::output::Line;
 use crate::clock;
 use crate::worker::spec::LogsSpec;
 
+/// For a disk to take the last lines.
+const LAST_LINES: Duration = Duration::from_secs(2);
 /// Lines that wait for the disk.
 const WAITING: usize = 4096;
 
 /// The files of an app.
 #[derive(Debug)]
 pub struct Files {
-    lines: SyncSender<Line>,
+    /// `None` once they are finished.
+    lines: Mutex<Option<SyncSender<Line>>>,
     lost: Arc<AtomicU64>,
+    /// Closed when the last line is written.
+    written: watch::Receiver<()>,
 }
 
 impl Files {
@@ -38,17 +47,28 @@ impl Files {
         };
         let lost = Arc::new(AtomicU64::new(0));
         let lost_lines = Arc::clone(&lost);
-        std::thread::Builder::new()
-            .name("lintel-logs".to_owned())
-            .spawn(move || shelf.fill(&received, &lost_lines))?;
-        Ok(Self { lines, lost })
+        let (until, written) = watch::channel(());
+        std::thread::Builder::new().name("lintel-logs".to_owned()).spawn(move || {
+            shelf.fill(&received, &lost_lines);
+            drop(until);
+        })?;
+        Ok(Self { lines: Mutex::new(Some(lines)), lost, written })
     }
 
     /// Writes a line, some time soon.
     pub fn write(&self, line: &Line) {
-        if self.lines.try_send(line.clone()).is_err() {
+        let lines = self.lines.lock();
+        if lines.as_ref().is_none_or(|lines| lines.try_send(line.clone()).is_err()) {
             self.lost.fetch_add(1, Ordering::Relaxed);
         }
+    }
+
+    /// Writes nothing more than what waits for the disk, and waits for that.
+    pub async fn finish(&self) {
+        drop(self.lines.lock().take());
+        let mut written = self.written.clone();
+        let writing = async { while written.changed().await.is_ok() {} };
+        let _ = tokio::time::timeout(LAST_LINES, writing).await;
     }
 }
 

@@ -14,6 +14,7 @@ mod files;
 mod launch;
 mod output;
 mod process;
+mod station;
 mod succession;
 mod words;
 
@@ -32,25 +33,27 @@ use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
 
 pub use output::{Line, Output, Source};
-pub use succession::AppState;
+pub use succession::{AppState, WorkerState};
 
-use crate::keeper::{self, Keeper, Report};
+use crate::keeper::{self, Handover, Keeper, Report};
 use crate::observe::metrics::Metrics;
 use crate::pool::Pool;
 use crate::snapshot::{PoolPlan, Snapshot};
 use crate::worker::machine::{Ripe, Rules};
 use crate::worker::spec::{Instances, MOST_INSTANCES};
-use crate::worker::{Spec, cores};
+use crate::worker::{Spec, Turnover, cores};
 use app::{App, Change, Ears, Order};
 use crew::{Crew, News, Tools};
 use desk::Desk;
 use launch::Launcher;
 
-/// What Node loads before an app.
-const PRELOAD: &str = include_str!("../../worker/preload.cjs");
-
 /// For workers whose app is no more to end by themselves.
 const LAST_WORKERS: Duration = Duration::from_secs(30);
+
+/// For the keeper to end once it has nothing to keep.
+const LAST_KEEPER: Duration = Duration::from_secs(3);
+/// For the keeper to tell what it keeps.
+const TAKE_OVER: Duration = Duration::from_secs(10);
 
 /// Why an order was not carried out.
 #[derive(Debug, thiserror::Error)]
@@ -96,20 +99,6 @@ struct Estate {
     apps: Vec<AppState>,
     running: HashMap<u64, keeper::Running>,
 }
-
-/// What all apps need, made with the first of them.
-#[derive(Clone)]
-struct Station {
-    keeper: Arc<Mutex<Keeper>>,
-    desk: Arc<Desk>,
-    folder: PathBuf,
-    preload: PathBuf,
-    runs: Arc<AtomicU64>,
-    newsrooms: Newsrooms,
-}
-
-/// Whoever hears of what the keeper reports.
-type Newsrooms = Arc<Mutex<Vec<mpsc::UnboundedSender<News>>>>;
 
 /// An app as others see it.
 struct Apparent {
@@ -193,56 +182,37 @@ impl Workers {
     fn station(&self, plans: &[&Arc<PoolPlan>]) -> io::Result<Station> {
         let mut station = self.station.lock();
         if let Some(station) = &*station {
-            station.desk.admit(users(plans));
+            station.admit(plans);
             return Ok(station.clone());
         }
         let (keeper, reports) = Keeper::start(&self.places.program)?;
-        Ok(station.insert(self.open_station(plans, keeper, reports, 0)?).clone())
+        Ok(station.insert(Station::open(&self.places, plans, keeper, reports, 0)?).clone())
     }
 
-    /// `last_run`: the highest that was ever given out.
-    fn open_station(
-        &self,
-        plans: &[&Arc<PoolPlan>],
-        keeper: Keeper,
-        reports: mpsc::UnboundedReceiver<Report>,
-        last_run: u64,
-    ) -> io::Result<Station> {
-        let folder = self.places.run_directory.join("workers");
-        std::fs::create_dir_all(&folder)?;
-        let preload = folder.join("preload.cjs");
-        std::fs::write(&preload, PRELOAD)?;
-        let desk = Arc::new(Desk::open(&folder.join("control.sock"), users(plans))?);
-        if plans.iter().any(|plan| plan.pool.spec.app.as_ref().is_some_and(|app| app.user.is_some())) {
-            open_to_others(&self.places.run_directory, &folder, desk.path())?;
-        }
-        let keeper = Arc::new(Mutex::new(keeper));
-        let newsrooms = Newsrooms::default();
-        let relay = Relay {
-            program: self.places.program.clone(),
-            keeper: Arc::clone(&keeper),
-            newsrooms: Arc::clone(&newsrooms),
-        };
-        tokio::spawn(relay.run(reports));
-        let runs = Arc::new(AtomicU64::new(last_run));
-        Ok(Station { keeper, desk, folder, preload, runs, newsrooms })
-    }
-
-    /// Makes room at the keeper for the Lintel that is to follow this one: the end that it takes over with. `None` where
-    /// no app has run. Fails while a rollout is under way, which would be left half done.
-    pub fn successor(&self) -> Result<Option<OwnedFd>, OrderError> {
-        for (pool, app) in &*self.apps.lock() {
-            if app.view.lock()["rolling_out"] == true {
-                return Err(OrderError::Failed(format!("a rollout of {pool} is under way; try again when it is over")));
-            }
-        }
+    /// Makes room at the keeper for the Lintel that is to follow this one: the ends that it takes over with, and that this
+    /// one takes over with again where that comes to nothing. `None` where no app has run. Fails while a rollout is under
+    /// way, which would be left half done.
+    pub fn successor(&self) -> Result<Option<Handover>, OrderError> {
+        self.all_are_settled()?;
         let station = self.station.lock();
         let Some(station) = &*station else { return Ok(None) };
         station.keeper.lock().successor().map(Some).map_err(|error| OrderError::Failed(error.to_string()))
     }
 
-    /// Leaves all workers to the successor; nothing that happens to them is acted upon any more.
-    pub async fn let_go(&self) -> Vec<AppState> {
+    fn all_are_settled(&self) -> Result<(), OrderError> {
+        for (pool, app) in &*self.apps.lock() {
+            if app.view.lock()["rolling_out"] == true {
+                return Err(rolls_out(pool));
+            }
+        }
+        Ok(())
+    }
+
+    /// Leaves all workers to the successor; nothing that happens to them is acted upon any more. Gives what there is to
+    /// know of them. With an error nothing is left.
+    pub async fn let_go(&self) -> Result<Vec<AppState>, OrderError> {
+        // The successor took its time to start.
+        self.all_are_settled()?;
         let apps = std::mem::take(&mut *self.apps.lock());
         let mut states = Vec::new();
         for app in apps.into_values() {
@@ -254,7 +224,7 @@ impl Workers {
             station.desk.leave();
             station.keeper.lock().yield_to_successor();
         }
-        states
+        Ok(states)
     }
 
     /// Takes over what the Lintel before has let go, by the end of a connection that its keeper gave it; `reconcile` then
@@ -265,11 +235,13 @@ impl Workers {
         end: OwnedFd,
         apps: Vec<AppState>,
     ) -> io::Result<()> {
-        let (keeper, reports, running) = Keeper::take_over(end).await?;
+        let taken = tokio::time::timeout(TAKE_OVER, Keeper::take_over(end));
+        let (keeper, reports, running) = taken.await.map_err(|_| io::ErrorKind::TimedOut)??;
         let plans: Vec<_> = snapshot.pools.values().filter(|plan| plan.pool.spec.app.is_some()).collect();
-        let last_run = apps.iter().map(AppState::last_run).max().unwrap_or_default();
+        let last_run = running.iter().map(|process| process.run).max().unwrap_or_default();
+        tracing::info!(workers = running.len(), "took over the workers of the process before");
         let running = running.into_iter().map(|process| (process.run, process)).collect();
-        *self.station.lock() = Some(self.open_station(&plans, keeper, reports, last_run)?);
+        *self.station.lock() = Some(Station::open(&self.places, &plans, keeper, reports, last_run)?);
         *self.estate.lock() = Some(Estate { apps, running });
         Ok(())
     }
@@ -336,7 +308,13 @@ impl Workers {
         }
         if let Some(left) = left {
             (app.count, app.generation) = (left.count, left.generation);
-            if left.is_outdated(spec) {
+            let turnover = left.turnover(&app.crew.launcher, count);
+            if let Turnover::Scale(count) | Turnover::RollOver(count) = turnover
+                && count != left.count
+            {
+                let _ = orders.send(Order::Scale(count, oneshot::channel().0));
+            }
+            if matches!(turnover, Turnover::RollOver(_)) {
                 let _ = orders.send(Order::Rollout(oneshot::channel().0));
             }
         }
@@ -414,7 +392,15 @@ impl Workers {
         for ended in ends {
             let _ = ended.await;
         }
+        let ending = self.station.lock().take().map(|station| station.keeper.lock().end());
+        if let Some(ending) = ending {
+            let _ = tokio::time::timeout(LAST_KEEPER, ending).await;
+        }
     }
+}
+
+fn rolls_out(pool: &str) -> OrderError {
+    OrderError::Failed(format!("a rollout of {pool} is under way; try again when it is over"))
 }
 
 /// The pools that have the workers of an app for their servers, besides its own.
@@ -440,55 +426,4 @@ fn rules(plan: &PoolPlan, spec: &Spec) -> Rules {
 pub fn count(instances: Instances) -> u16 {
     let cores = cores::here();
     instances.count(cores.quota, cores.cpus)
-}
-
-/// Tells every app what the keeper reports; each knows its own runs.
-struct Relay {
-    program: PathBuf,
-    keeper: Arc<Mutex<Keeper>>,
-    newsrooms: Newsrooms,
-}
-
-impl Relay {
-    async fn run(self, mut reports: mpsc::UnboundedReceiver<Report>) {
-        while let Some(report) = reports.recv().await {
-            match report {
-                Report::Exited { run, how, .. } => self.tell(|| News::Exited { run, how }),
-                Report::Lost => {
-                    tracing::error!(
-                        "the keeper of workers is gone, and all workers with it: both are started again"
-                    );
-                    match Keeper::start(&self.program) {
-                        Ok((keeper, another)) => (*self.keeper.lock(), reports) = (keeper, another),
-                        Err(error) => {
-                            tracing::error!(%error, "the keeper cannot be started: Lintel must be restarted");
-                        }
-                    }
-                    self.tell(|| News::KeeperLost);
-                }
-            }
-        }
-    }
-
-    fn tell(&self, news: impl Fn() -> News) {
-        for newsroom in &*self.newsrooms.lock() {
-            let _ = newsroom.send(news());
-        }
-    }
-}
-
-/// Who workers run as, besides Lintel's own user. One that does not exist shows when its worker is to be started.
-fn users(plans: &[&Arc<PoolPlan>]) -> Vec<u32> {
-    let names = plans.iter().filter_map(|plan| plan.pool.spec.app.as_ref()?.user.as_deref());
-    names.filter_map(keeper::user_id).collect()
-}
-
-/// Lets workers of other users reach what is theirs: the preload, and the socket on which they report.
-fn open_to_others(run_directory: &Path, folder: &Path, desk: &Path) -> io::Result<()> {
-    let allow = |path: &Path, mode: u32| std::fs::set_permissions(path, Permissions::from_mode(mode));
-    // To pass through; what else is in it keeps its own mode.
-    let mode = std::fs::metadata(run_directory)?.permissions().mode();
-    allow(run_directory, (mode & 0o7777) | 0o011)?;
-    allow(folder, 0o711)?;
-    allow(desk, 0o666)
 }

@@ -3,7 +3,7 @@
 //! The processes, their sockets and their output stay with the keeper. What is told is who they are; where a worker stands
 //! is found out by what it says when it reports to the new desk.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -12,57 +12,75 @@ use serde_json::Value;
 
 use super::app::App;
 use super::crew::{Crew, Worker};
-use super::launch::Place;
-use super::output::Source;
+use super::launch::{Launcher, Place};
+use super::output::{Rest, Source};
 use crate::keeper::Running;
-use crate::worker::Spec;
+use crate::server::{Health, process_ms};
 use crate::worker::machine::{Event, Machine, Standing, State};
 use crate::worker::rollout::Id;
+use crate::worker::spec::Instances;
+use crate::worker::{Spec, Turnover};
 
 /// One app as it was let go.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct AppState {
     pub pool: String,
-    /// What its workers were started with.
-    pub spec: Value,
+    /// What its workers were started with, as written: another version may know other keys.
+    spec: Value,
+    /// Where they report.
+    desk: PathBuf,
     pub count: u16,
     pub generation: u64,
-    workers: Vec<WorkerState>,
+    /// A rollout had begun, which nobody carries on.
+    pub is_rolling_out: bool,
+    /// Told one by one: all together may be too much for one message.
+    #[serde(skip)]
+    pub workers: Vec<WorkerState>,
 }
 
+/// One worker that is not on its way out.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-struct WorkerState {
+pub struct WorkerState {
     slot: u16,
     generation: u64,
     run: u64,
     pid: u32,
     is_ready: bool,
+    /// By its last check.
+    is_up: bool,
     socket: Option<PathBuf>,
     port: Option<u16>,
     restarts: u32,
     uptime_ms: u64,
+    rests: Vec<Rest>,
 }
 
 impl AppState {
-    pub fn of(app: &App) -> Self {
-        let workers = app.crew.workers.iter().filter_map(|(id, worker)| WorkerState::of(*id, worker));
+    /// `rests`: what was read of lines without their ends.
+    pub fn of(app: &App, rests: &[Rest]) -> Self {
+        let workers = app.crew.workers.iter().filter_map(|(id, worker)| WorkerState::of(*id, worker, rests));
         Self {
             pool: app.crew.pool.name.to_string(),
-            spec: spec(&app.crew.launcher.spec),
+            spec: written(&app.crew.launcher.spec),
+            desk: app.crew.launcher.desk.clone(),
             count: app.count,
             generation: app.generation,
+            is_rolling_out: app.is_rolling_out(),
             workers: workers.collect(),
         }
     }
 
-    /// The highest run of its workers.
-    pub fn last_run(&self) -> u64 {
-        self.workers.iter().map(|worker| worker.run).max().unwrap_or_default()
-    }
-
-    /// Whether workers would be started otherwise today.
-    pub fn is_outdated(&self, now: &Spec) -> bool {
-        self.spec != spec(now)
+    /// What a crew that works by `now` has to do about these workers; as `Turnover::of`, for what another version has written.
+    pub fn turnover(&self, now: &Launcher, count: impl FnOnce(Instances) -> u16) -> Turnover {
+        let after = written(&now.spec);
+        let is_same_number = self.spec.get("instances") == after.get("instances");
+        let wanted = if is_same_number { self.count } else { count(now.spec.instances) };
+        // Elsewhere nobody hears what they report.
+        match self.desk == now.desk && are_started_alike(&self.spec, &after) {
+            false => Turnover::RollOver(wanted),
+            true if wanted != self.count => Turnover::Scale(wanted),
+            true => Turnover::Stay,
+        }
     }
 
     /// Makes its workers those of a crew: those whose process lives. The others are missing and are started anew.
@@ -76,18 +94,28 @@ impl AppState {
     }
 }
 
-/// A Spec without what says nothing about how a worker is started.
-fn spec(spec: &Spec) -> Value {
-    let mut value = serde_json::to_value(spec).unwrap_or_default();
-    if let Some(keys) = value.as_object_mut() {
-        keys.retain(|key, _| !matches!(key.as_str(), "instances" | "rollout" | "logs"));
-    }
-    value
+fn written(spec: &Spec) -> Value {
+    serde_json::to_value(spec).unwrap_or_default()
+}
+
+/// A key that the version before did not know yet had its default.
+fn are_started_alike(before: &Value, after: &Value) -> bool {
+    let least = serde_json::from_str::<Spec>(r#"{ "command": "x" }"#);
+    let defaults = least.map(|spec| written(&spec)).unwrap_or_default();
+    let keys = |value: &Value| value.as_object().map(|keys| keys.keys().cloned().collect::<BTreeSet<_>>());
+    let all = keys(before).into_iter().chain(keys(after)).flatten();
+    all.filter(|key| !["instances", "rollout", "logs"].contains(&key.as_str())).all(|key| {
+        let default = defaults.get(&key);
+        before.get(&key).or(default) == after.get(&key).or(default)
+    })
 }
 
 impl WorkerState {
-    /// `None` where there is no process.
-    fn of(id: Id, worker: &Worker) -> Option<Self> {
+    /// `None` where there is no process that is to go on.
+    fn of(id: Id, worker: &Worker, rests: &[Rest]) -> Option<Self> {
+        if !matches!(worker.machine.state(), State::Starting | State::Ready) {
+            return None;
+        }
         let pid = worker.machine.pid()?;
         let socket = match &worker.place {
             Place::Socket(path) => Some(path.clone()),
@@ -99,10 +127,12 @@ impl WorkerState {
             run: worker.run,
             pid,
             is_ready: worker.machine.state() == State::Ready,
+            is_up: worker.server.as_ref().is_some_and(|server| server.state.health() == Health::Up),
             socket,
             port: worker.place.port(),
             restarts: worker.restarts,
             uptime_ms: worker.started.map_or(0, |at| u64::try_from(at.elapsed().as_millis()).unwrap_or(u64::MAX)),
+            rests: rests.iter().filter(|rest| rest.run == worker.run).cloned().collect(),
         })
     }
 
@@ -121,10 +151,40 @@ impl WorkerState {
             (None, None) => Place::Nowhere,
         };
         if let Some((stdout, stderr)) = process.output {
-            crew.output.read(id.slot.into(), self.run, Source::Stdout, stdout);
-            crew.output.read(id.slot.into(), self.run, Source::Stderr, stderr);
+            for (source, end) in [(Source::Stdout, stdout), (Source::Stderr, stderr)] {
+                let rest = self.rests.iter().find(|rest| rest.source == source).cloned();
+                crew.output.read(id.slot.into(), rest.unwrap_or_else(|| Rest::none(self.run, source)), end);
+            }
         }
         let started = now.checked_sub(Duration::from_millis(self.uptime_ms));
         crew.settle(id, machine, place, self.run, self.restarts, started);
+        let server = crew.workers.get(&id).and_then(|worker| worker.server.as_ref());
+        if let Some(server) = server.filter(|_| self.is_up) {
+            // Without a first check by this process: there would be a moment without servers.
+            server.state.record_health(Health::Up, process_ms(now));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_that_a_version_does_not_know_have_their_defaults() {
+        let spec = |rest: &str| -> Value {
+            written(&serde_json::from_str(&format!(r#"{{ "command": "node a.js"{rest} }}"#)).unwrap())
+        };
+        let now = spec(r#", "env": { "A": "1" }"#);
+        let without = |key: &str| {
+            let mut before = now.clone();
+            before.as_object_mut().unwrap().remove(key).unwrap();
+            before
+        };
+        assert!(are_started_alike(&now, &now));
+        assert!(are_started_alike(&without("restart"), &now) && are_started_alike(&now, &without("restart")));
+        assert!(!are_started_alike(&without("env"), &now), "that one was written");
+        assert!(!are_started_alike(&spec(""), &now));
+        assert!(are_started_alike(&spec(r#", "instances": 3, "rollout": { "surge": 2 }"#), &spec("")));
     }
 }

@@ -44,6 +44,8 @@ pub struct PoolCells {
     pub retries_denied: Counter,
     /// Requests waiting now.
     pub queue_length: Gauge,
+    /// 1 while new requests are held back.
+    pub paused: Gauge,
     /// Waits of requests that entered the queue, however they ended.
     pub queue_wait: Histogram,
     pub queue_timeouts: Counter,
@@ -87,10 +89,17 @@ impl Cells for PoolCells {
             read: |cells, samples| samples.value(&[], cells.queue_length.value() as f64),
         },
         Family {
+            name: "lintel_pool_paused",
+            kind: Kind::Gauge,
+            labels: &[],
+            help: "1 while `lintel pause` holds new requests in the queue, else 0.",
+            read: |cells, samples| samples.value(&[], cells.paused.value() as f64),
+        },
+        Family {
             name: "lintel_pool_queue_wait_seconds",
             kind: Kind::Histogram,
             labels: &[],
-            help: "Time that requests waited in the queue; those that never waited are left out.",
+            help: "Time that requests waited in the queue, pauses too; those that never waited are left out.",
             read: |cells, samples| samples.histogram(&cells.queue_wait),
         },
         Family {
