@@ -25,4 +25,4 @@ pub use guard::CONTROL_HEADER;
 pub use locks::Locks;
 pub use office::Office;
 pub use page::Surface;
-pub use serve::serve;
+pub use serve::{Entry, serve};

@@ -17,7 +17,7 @@ use hyper::{Request, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
 use super::door::{Door, Listener, Reach};
@@ -46,17 +46,28 @@ struct Rules {
     locks: Arc<ArcSwap<Locks>>,
 }
 
+/// Whether newcomers are let in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Entry {
+    #[default]
+    Free,
+    /// They wait in the queue of the socket, for whoever accepts from it.
+    Held,
+}
+
 /// Serves until it is dropped, and all its connections with it. Fails only at once, without a tokio runtime for IO.
-pub async fn serve(door: Door, surface: Arc<Surface>) -> io::Result<()> {
+pub async fn serve(door: Door, surface: Arc<Surface>, entry: watch::Receiver<Entry>) -> io::Result<()> {
     let rules = Arc::new(Rules { place: door.place, reach: door.reach, locks: door.locks });
     match door.listener {
         Listener::Tcp(listener) => {
             let listener = TcpListener::from_std(listener)?;
-            run(|cx| listener.poll_accept(cx).map_ok(|(stream, _)| stream.into()), rules, surface).await
+            run(|cx| listener.poll_accept(cx).map_ok(|(stream, _)| stream.into()), rules, surface, entry)
+                .await
         }
         Listener::Unix(listener, _file) => {
             let listener = UnixListener::from_std(listener)?;
-            run(|cx| listener.poll_accept(cx).map_ok(|(stream, _)| stream.into()), rules, surface).await
+            run(|cx| listener.poll_accept(cx).map_ok(|(stream, _)| stream.into()), rules, surface, entry)
+                .await
         }
     }
 }
@@ -65,12 +76,21 @@ async fn run(
     mut accept: impl FnMut(&mut Context<'_>) -> Poll<io::Result<Transport>>,
     rules: Arc<Rules>,
     surface: Arc<Surface>,
+    mut entry: watch::Receiver<Entry>,
 ) -> io::Result<()> {
     let slots = Arc::new(Semaphore::new(CONNECTIONS));
     let mut connections = JoinSet::new();
     loop {
         let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { return Ok(()) };
-        match poll_fn(&mut accept).await {
+        let accepted = tokio::select! {
+            biased;
+            () = becomes(&mut entry, Entry::Held) => {
+                becomes(&mut entry, Entry::Free).await;
+                continue;
+            }
+            accepted = poll_fn(&mut accept) => accepted,
+        };
+        match accepted {
             Ok(stream) => {
                 let (rules, surface) = (Arc::clone(&rules), Arc::clone(&surface));
                 connections.spawn(async move {
@@ -84,6 +104,13 @@ async fn run(
             }
         }
         while connections.try_join_next().is_some() {}
+    }
+}
+
+async fn becomes(entry: &mut watch::Receiver<Entry>, wanted: Entry) {
+    if entry.wait_for(|entry| *entry == wanted).await.is_err() {
+        // Nobody says so any more.
+        std::future::pending::<()>().await;
     }
 }
 
@@ -232,7 +259,7 @@ mod tests {
     async fn start(door: Door, surface: Arc<Surface>) -> (String, JoinSet<io::Result<()>>) {
         let address = door.address();
         let mut serving = JoinSet::new();
-        serving.spawn(serve(door, surface));
+        serving.spawn(serve(door, surface, watch::Sender::default().subscribe()));
         (address, serving)
     }
 

@@ -6,11 +6,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 
 use super::inherited::Inherited;
 use crate::admin::locks::LockError;
-use crate::admin::{self, Door, Locks, OpenError, Surface};
+use crate::admin::{self, Door, Entry, Locks, OpenError, Surface};
 use crate::config::File;
 use crate::control::Directories;
 use crate::net::Address;
@@ -27,6 +28,8 @@ pub struct Doors {
     locks: Arc<ArcSwap<Locks>>,
     /// Those on their way out.
     given_up: JoinSet<()>,
+    /// Of doors that are still to be opened.
+    entry: Entry,
 }
 
 struct Open {
@@ -36,6 +39,7 @@ struct Open {
     descriptor: Option<OwnedFd>,
     bound: Option<Address>,
     leaves_file: Arc<AtomicBool>,
+    entry: watch::Sender<Entry>,
     serving: JoinHandle<()>,
 }
 
@@ -67,6 +71,27 @@ fn first_lock(errors: Vec<LockError>) -> PrepareError {
 }
 
 impl Doors {
+    /// For a process that follows another one: newcomers are the other's until they are let in.
+    pub fn held() -> Self {
+        Self { entry: Entry::Held, ..Self::default() }
+    }
+
+    /// Leaves newcomers at the door of this name in its queue.
+    pub fn hold(&self, door: &str) {
+        let doors = [("metrics", &self.metrics), ("admin", &self.admin)];
+        for open in doors.into_iter().filter_map(|(name, open)| open.as_ref().filter(|_| name == door)) {
+            open.entry.send_replace(Entry::Held);
+        }
+    }
+
+    /// Lets newcomers in at all doors.
+    pub fn free(&mut self) {
+        self.entry = Entry::Free;
+        for open in [&self.metrics, &self.admin].into_iter().flatten() {
+            open.entry.send_replace(Entry::Free);
+        }
+    }
+
     /// Waits for doors that were given up to be closed: one of their addresses may be asked for again.
     pub async fn settle(&mut self) {
         while self.given_up.join_next().await.is_some() {}
@@ -118,12 +143,12 @@ impl Doors {
         self.locks.store(prepared.locks);
         if let Some(metrics) = prepared.metrics {
             let address = file.observability.metrics.as_ref().map(|metrics| metrics.address.clone());
-            let open = metrics.map(|door| open("metrics", address, door, surface));
+            let open = metrics.map(|door| open("metrics", address, door, surface, self.entry));
             let before = std::mem::replace(&mut self.metrics, open);
             self.given_up.spawn(give_up(before));
         }
         if let Some(door) = prepared.admin {
-            let open = open("admin", file.admin.address.clone(), door, surface);
+            let open = open("admin", file.admin.address.clone(), door, surface, self.entry);
             let before = self.admin.replace(open);
             self.given_up.spawn(give_up(before));
         }
@@ -168,15 +193,16 @@ async fn give_up(door: Option<Open>) {
     let _ = (&mut door.serving).await;
 }
 
-fn open(name: &str, address: Option<Address>, door: Door, surface: &Arc<Surface>) -> Open {
+fn open(name: &str, address: Option<Address>, door: Door, surface: &Arc<Surface>, entry: Entry) -> Open {
     let (descriptor, bound) = (door.descriptor().ok(), door.address().parse().ok());
     let leaves_file = door.leaves_file();
     tracing::info!(listener = name, address = %door.address(), "listening");
     let surface = Arc::clone(surface);
+    let (entry, entered) = watch::channel(entry);
     let serving = tokio::spawn(async move {
-        if let Err(error) = admin::serve(door, surface).await {
+        if let Err(error) = admin::serve(door, surface, entered).await {
             tracing::error!(%error, "the control interface cannot be served");
         }
     });
-    Open { address, descriptor, bound, leaves_file, serving }
+    Open { address, descriptor, bound, leaves_file, entry, serving }
 }

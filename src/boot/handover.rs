@@ -7,7 +7,7 @@
 //! lets its workers go: (App, Worker*)*,
 //!                      Sessions*, End         -->  settles them, waits for its first checks
 //!                                             <--  Serving          (it accepts; the old one accepts no more and drains)
-//! Sessions*                                   -->  those that began meanwhile
+//! Sessions*                                   -->  those that begin until the old one has ended
 //! ```
 
 use std::io;

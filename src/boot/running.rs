@@ -19,7 +19,7 @@ use super::located;
 use super::reload::Refused;
 use super::service;
 use super::signals::{Asked, Signals};
-use super::upgrade::{self, Heir, Successor, UpgradeError};
+use super::upgrade::{self, Heir, Successor, UpgradeError, follow_sessions};
 use super::watch::Files;
 use crate::admin::office::Part;
 use crate::admin::{Followers, Office, Surface};
@@ -101,11 +101,10 @@ impl Running {
         let prepared = listeners.prepare(&snapshot, &engines, &mut inherited).map_err(first_error)?;
         let (readiness, watched) = watch::channel(Readiness::Starting("first checks and look-ups".into()));
         let surface = surface(&metrics, watched);
-        let mut doors = Doors::default();
+        let mut doors = if heir.is_some() { Doors::held() } else { Doors::default() };
         let opened = doors.prepare(&loaded.file, &directories, &mut inherited)?;
         doors.commit(&loaded.file, opened, &surface);
-        let signals = Signals::watch().context("cannot watch for signals")?;
-        init::wait_for_all().context("cannot wait for children")?;
+        let signals = watch_signals()?;
         let tasks = Arc::new(Tasks::start(&live, &metrics));
         tasks.reconcile(&snapshot);
         let workers = start_workers(&loaded, &metrics, &directories, &tasks);
@@ -120,6 +119,7 @@ impl Running {
         listeners.commit(&snapshot, &engines, prepared);
         leave_unused(&mut heir, &inherited);
         let _ = readiness.send(Readiness::Ready);
+        doors.free();
         tracing::info!(version = env!("CARGO_PKG_VERSION"), threads = count, open_files, "ready");
         service::ready();
         Ok(Self {
@@ -211,13 +211,16 @@ impl Running {
         let drain_timeout = self.live.load().drain_timeout;
         self.listeners.leave(&successor.listeners);
         self.doors.leave_files(&successor.doors);
-        let live = Arc::clone(&self.live);
-        tokio::spawn(async move { successor.tell_last_sessions(&live).await });
+        self.doors.hold("metrics");
+        let telling = tokio::spawn(successor.tell_sessions());
         // Whoever asked for the upgrade is told by this process; all others are answered by the new one.
         tokio::time::sleep(LAST_WORD).await;
         self.doors.close().await;
         self.process.drain_over(drain_timeout);
         self.drain(drain_timeout).await;
+        self.listeners.settle().await;
+        follow_sessions(&self.live.load(), None);
+        let _ = tokio::time::timeout(LAST_WORD, telling).await;
         if let Some(log) = self.access_log {
             log.flush_and_close(LAST_LINES);
         }
@@ -346,6 +349,11 @@ fn office(
         events: log.events.clone(),
         followers: Followers::default(),
     }
+}
+
+fn watch_signals() -> anyhow::Result<Signals> {
+    init::wait_for_all().context("cannot wait for children")?;
+    Signals::watch().context("cannot watch for signals")
 }
 
 fn surface(metrics: &Arc<Metrics>, watched: watch::Receiver<Readiness>) -> Arc<Surface> {

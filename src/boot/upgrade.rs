@@ -11,6 +11,8 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+
 use super::handover::{Message, SESSIONS, Talk};
 use super::inherited::{Inherited, Kind};
 use super::running::Running;
@@ -19,6 +21,7 @@ use super::signals::Asked;
 use crate::config::{Problems, render};
 use crate::control::workers::{AppState, OrderError};
 use crate::keeper::Handover;
+use crate::pool::sticky::NewSession;
 use crate::snapshot::{Live, Snapshot};
 use crate::tls::TicketKey;
 
@@ -26,8 +29,6 @@ use crate::tls::TicketKey;
 const START: Duration = Duration::from_secs(30);
 /// For it to serve after that: its first checks and workers that are not ready.
 const SERVE: Duration = Duration::from_secs(60);
-/// After it serves: for requests that had come to the old process and may have begun sessions.
-const LAST_SESSIONS: Duration = Duration::from_secs(2);
 /// For the exit of a process that is gone to be known.
 const LAST_WORD: Duration = Duration::from_millis(500);
 /// Bytes of a reason that is told.
@@ -59,6 +60,8 @@ pub struct Successor {
     pub listeners: Vec<String>,
     pub doors: Vec<String>,
     talk: Talk,
+    /// Sessions that began here since it was told of those before.
+    begun: UnboundedReceiver<NewSession>,
 }
 
 /// What a new process has got of the one before.
@@ -143,7 +146,7 @@ impl Running {
         outcome
     }
 
-    async fn hand_over(&self, is_reload_wanted: &mut bool) -> Result<Successor, UpgradeError> {
+    async fn hand_over(&mut self, is_reload_wanted: &mut bool) -> Result<Successor, UpgradeError> {
         let (theirs, ours) = match self.workers.successor()? {
             Some(Handover { theirs, ours }) => (Some(theirs), Some(ours)),
             None => (None, None),
@@ -166,12 +169,17 @@ impl Running {
             return Err(failed(why, &mut child).await);
         }
         let mut apps = Vec::new();
+        // Orders are for whoever has the workers.
+        self.doors.hold("admin");
+        let (follower, begun) = unbounded_channel();
+        follow_sessions(&self.live.load(), Some(&follower));
+        drop(follower);
         let given = self.give_in_time(&mut talk, &mut apps, child.id(), is_reload_wanted).await;
         match given {
             Ok((pid, listeners, doors)) => {
                 service::succeeded_by(pid);
                 child.let_go();
-                Ok(Successor { pid, listeners, doors, talk })
+                Ok(Successor { pid, listeners, doors, talk, begun })
             }
             Err(error) => {
                 let error = match error {
@@ -179,7 +187,9 @@ impl Running {
                     error => error,
                 };
                 drop(child);
+                follow_sessions(&self.live.load(), None);
                 self.take_back(ours, apps).await;
+                self.doors.free();
                 Err(error)
             }
         }
@@ -281,7 +291,7 @@ impl Running {
                 talk.say(&message).await.map_err(lost)?;
             }
         }
-        tell_sessions(talk, &self.live.load_full()).await.map_err(lost)?;
+        tell_known_sessions(talk, &self.live.load_full()).await.map_err(lost)?;
         talk.say(&Message::End).await.map_err(lost)?;
         match talk.hear().await.map_err(lost)?.0 {
             Message::Serving { pid, listeners, doors } => Ok((pid, listeners, doors)),
@@ -295,21 +305,27 @@ impl Running {
 type Gone = (u32, Vec<String>, Vec<String>);
 
 impl Successor {
-    /// Tells it of sessions that began here after the others were told.
-    pub async fn tell_last_sessions(self, live: &Live) {
-        for pause in [Duration::ZERO, LAST_SESSIONS] {
-            tokio::time::sleep(pause).await;
+    /// Tells it of sessions that begin here, until none can begin any more.
+    pub async fn tell_sessions(mut self) {
+        while let Some(NewSession { pool, sid, server, life }) = self.begun.recv().await {
+            let sessions = vec![(sid, server.to_string(), life)];
             // It may have ended since.
-            let _ = tell_sessions(&self.talk, &live.load_full()).await;
+            let _ = self.talk.say(&Message::Sessions { pool: pool.to_string(), sessions }).await;
         }
     }
 }
 
-async fn tell_sessions(talk: &Talk, snapshot: &Snapshot) -> io::Result<()> {
+/// Has `follower` told of the sessions that begin.
+pub fn follow_sessions(snapshot: &Snapshot, follower: Option<&UnboundedSender<NewSession>>) {
+    for plan in snapshot.pools.values() {
+        plan.pool.follow_sessions(follower.cloned());
+    }
+}
+
+async fn tell_known_sessions(talk: &Talk, snapshot: &Snapshot) -> io::Result<()> {
     let now = Instant::now();
     for (name, plan) in &snapshot.pools {
-        let sessions = plan.pool.sessions(now);
-        for sessions in sessions.chunks(SESSIONS) {
+        for sessions in plan.pool.sessions(now).chunks(SESSIONS) {
             let sessions =
                 sessions.iter().map(|(sid, server, life)| (sid.clone(), server.to_string(), *life));
             let message = Message::Sessions { pool: name.clone(), sessions: sessions.collect() };
@@ -429,6 +445,7 @@ impl Heir {
 
     /// Makes the sessions known, once their servers are there.
     pub fn hand_out_sessions(&mut self, snapshot: &Snapshot) {
+        snapshot.pools.values().for_each(|plan| plan.pool.expect_sessions());
         for (pool, sessions) in self.sessions.drain(..) {
             if let Some(plan) = snapshot.pools.get(&pool) {
                 plan.pool.take_sessions(&sessions, Instant::now());
@@ -447,16 +464,18 @@ impl Heir {
         let message = Message::Serving { pid: std::process::id(), listeners, doors };
         if let Err(error) = self.talk.say(&message).await {
             tracing::warn!(%error, "the Lintel before ended by itself");
+            live.load().pools.values().for_each(|plan| plan.pool.expect_no_sessions());
             return;
         }
         let live = Arc::clone(live);
         tokio::spawn(async move {
             while let Ok((message, _)) = self.talk.hear().await {
-                if let Message::Sessions { pool, sessions } = message {
-                    self.sessions.push((pool, sessions));
-                    self.hand_out_sessions(&live.load_full());
+                let Message::Sessions { pool, sessions } = message else { continue };
+                if let Some(plan) = live.load().pools.get(&pool) {
+                    plan.pool.take_sessions(&sessions, Instant::now());
                 }
             }
+            live.load().pools.values().for_each(|plan| plan.pool.expect_no_sessions());
         });
     }
 

@@ -26,12 +26,14 @@ Examples:
   lintel drain app/0                             a worker of the app of the pool `app`
   lintel undrain api/10.0.0.21:3000              it gets work again
 
-A drained server gets no new work. Sessions that are bound to it stay; WebSockets are told to come back elsewhere (1012),
-spread over the timeout. What still runs when the time is over goes on, and the server stays drained. Given again, it
-gives WebSockets that are left this timeout from now.
+A drained server gets no new work. Sessions that are bound to it stay; WebSockets are told to come
+back elsewhere (1012), spread over the timeout. What still runs when the time is over goes on, and
+the server stays drained. Given again, WebSockets that are left get this timeout from now.
 
-Exit codes: 0 nothing is left on it, 1 the order was not carried out or was taken back meanwhile, 3 the time is over and
-something is left.";
+Exit codes:
+  0  nothing is left on it
+  1  the order was not carried out, or was taken back meanwhile
+  3  the time is over and something is left";
 
 #[derive(Debug, Args)]
 #[command(after_help = AFTER_HELP)]

@@ -12,9 +12,9 @@ const AFTER_HELP: &str = "\
 Examples:
   lintel pause api --timeout 20s && switch-database && lintel resume api
 
-New requests wait in the pool's queue (queue.size of them; more are answered with 503), those under way go on. The time
-of the pause does not count towards queue.timeout. The pause ends by itself after the timeout; given again, it lasts
-this long from now.";
+New requests wait in the pool's queue (queue.size of them; more are answered with 503), those under
+way go on. The time of the pause does not count towards queue.timeout. It ends by itself after the
+timeout; given again, it lasts this long from now.";
 
 #[derive(Debug, Args)]
 #[command(after_help = AFTER_HELP)]

@@ -70,29 +70,35 @@ struct OrderArgs {
     json: bool,
 }
 
+impl OrderArgs {
+    fn lasts(&self) -> &'static str {
+        if self.keep { "for good" } else { "until the next reload" }
+    }
+}
+
 pub(super) fn run(args: &ServerArgs) -> anyhow::Result<ExitCode> {
     let (order, method, target, done) = match &args.command {
         ServerCommand::Add { pool, address, weight, order } => {
             let target =
                 format!("/pools/{}/servers?address={}&weight={weight}", encoded(pool), encoded(address));
-            (order, "POST", target, format!("{pool}/{address}: added"))
+            (order, "POST", target, format!("{pool}/{address}: added {}", order.lasts()))
         }
         ServerCommand::Remove { server, order } => {
             let (pool, name) = split(server)?;
-            let done = format!("{server}: taken out; what runs on it goes on for runtime.drain_timeout");
+            let lasts = order.lasts();
+            let done =
+                format!("{server}: taken out {lasts}; what runs on it goes on for runtime.drain_timeout");
             (order, "DELETE", format!("{}?", place(pool, name)), done)
         }
         ServerCommand::Weight { server, weight, order } => {
             let (pool, name) = split(server)?;
             let target = format!("{}/weight?weight={weight}", place(pool, name));
-            (order, "POST", target, format!("{server}: weight {weight}"))
+            (order, "POST", target, format!("{server}: weight {weight} {}", order.lasts()))
         }
     };
     let keep = if order.keep { "&keep=1" } else { "" };
     let report = client::ask(&order.config.path()?, method, &format!("{target}{keep}"))?.json()?;
-    let lasts = if order.keep { "over reloads" } else { "until the next reload" };
-    let text = format!("{done} ({lasts})");
-    super::answer(&if order.json { serde_json::to_string_pretty(&report)? } else { text })?;
+    super::answer(&if order.json { serde_json::to_string_pretty(&report)? } else { done })?;
     if report["servers"].as_array().is_some_and(Vec::is_empty) {
         anstream::eprintln!("the pool has no server now: its requests are answered with 503");
     }

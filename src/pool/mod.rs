@@ -2,7 +2,7 @@
 //!
 //! Reading order: `pool` ties it together, `server_set` is what changes as a whole, `choice` says who may get work and
 //! `balance` who does, `queue` holds those that wait, `lease` is a server in use, `sticky` binds a client to its server,
-//! `orders` are what it can be told while it runs.
+//! `orders` are what it can be told while it runs, `succession` is its place among those of its name.
 //! It opens no connection and checks nobody's health.
 
 pub mod balance;
@@ -18,6 +18,7 @@ pub mod queue;
 pub mod server_set;
 pub mod spec;
 pub mod sticky;
+pub mod succession;
 
 pub use choice::Span;
 pub use lease::Lease;

@@ -5,9 +5,9 @@
 
 use std::convert::Infallible;
 use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::Ordering::{AcqRel, Relaxed};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
-use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwap, Guard};
@@ -21,6 +21,7 @@ use super::queue::Queue;
 use super::server_set::{Blocked, ServerSet};
 use super::spec::{Policy, Spec};
 use super::sticky::{Sticky, StickyKey};
+use super::succession::Succession;
 use crate::health::passive::{self, Ejection, Outcome, Rule};
 use crate::observe::metrics::{PoolMetrics, StickyOutcome};
 use crate::server::{Server, process_ms};
@@ -70,7 +71,7 @@ pub struct Pool {
     pub sticky: Option<Arc<Sticky>>,
     /// That of the pool before a reload goes on, with all who wait in it.
     pub(super) queue: Arc<Queue>,
-    set: ArcSwap<ServerSet>,
+    pub(super) set: ArcSwap<ServerSet>,
     budget: RetryBudget,
     outlier: Rule,
     slow_start_ms: u64,
@@ -90,9 +91,8 @@ pub struct Pool {
     /// What was ordered while it runs.
     pub(super) overrides: Mutex<Overrides>,
     /// Who waits is served by it; until a reload is done that is the pool before.
-    is_in_force: AtomicBool,
-    /// The pool that a reload put into the place of this one; who still holds this one is served by that.
-    successor: OnceLock<Arc<Pool>>,
+    pub(super) is_in_force: AtomicBool,
+    pub(super) succession: Succession,
 }
 
 impl Pool {
@@ -145,7 +145,7 @@ impl Pool {
             has_served: AtomicBool::new(has_served),
             is_in_force: AtomicBool::new(before.is_none()),
             overrides: Mutex::new(before.map(|before| before.kept_overrides()).unwrap_or_default()),
-            successor: OnceLock::new(),
+            succession: Succession::default(),
             set: ArcSwap::from_pointee(ServerSet::build(
                 servers,
                 policy,
@@ -156,32 +156,6 @@ impl Pool {
             name,
             spec,
         })
-    }
-
-    /// Hands everything over to the pool that was built of this one, with its servers as they are to be by then.
-    pub fn succeed(self: &Arc<Self>, by: &Arc<Self>) {
-        by.queue.resize(by.spec.queue.size);
-        by.is_in_force.store(true, Relaxed);
-        if self.successor.set(Arc::clone(by)).is_ok() {
-            by.step(now());
-        }
-    }
-
-    /// This pool, or the one that has succeeded it.
-    pub fn latest(self: &Arc<Self>) -> &Arc<Self> {
-        let mut pool = self;
-        while let Some(successor) = pool.successor.get() {
-            pool = successor;
-        }
-        pool
-    }
-
-    /// The servers at this moment.
-    pub fn servers(&self) -> Arc<ServerSet> {
-        match self.successor.get() {
-            Some(successor) => successor.latest().set.load_full(),
-            None => self.set.load_full(),
-        }
     }
 
     /// Takes another set of servers, of a new DNS answer. One that is in both keeps its state, being the same; one that

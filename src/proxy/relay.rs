@@ -60,7 +60,7 @@ pub async fn relay(
 ) -> Result<Next, Failure> {
     let Some(target) = exchange.target else { return Err(Fault::Bug.into()) };
     let plan = &*target.plan;
-    let mut request = Request::new(exchange, target, client, &heads.request);
+    let mut request = Request::new(exchange, target, client, &heads.request).await;
     if client.is_http2() && client.request().upgrade && request.upgrade.is_none() {
         // As a plain request it would mean something else to the server, and to the client.
         return Err(Failure::new(Fault::ProtocolRefused, "the route does not pass this protocol on"));
@@ -124,8 +124,11 @@ pub async fn relay(
 }
 
 impl<'s> Request<'s> {
-    fn new(exchange: &Exchange<'_>, target: &'s Target, client: &Downstream<'_>, head: &Head) -> Self {
+    async fn new(exchange: &Exchange<'_>, target: &'s Target, client: &Downstream<'_>, head: &Head) -> Self {
         let pool = &target.plan.pool;
+        if pool.expects_sessions() {
+            Box::pin(pool.meet_session(head)).await;
+        }
         let allowed = exchange.route.map(|route| route.upgrades.as_slice()).unwrap_or_default();
         let framing = client.request();
         Self {

@@ -230,11 +230,13 @@ async fn unknown_names_are_answered_with_those_that_are_known() {
 async fn names_with_slashes_and_colons_work_on_the_command_line_and_in_the_api() {
     let folder = tempfile::tempdir().expect("a folder for the test");
     let unix = Origin::unix("unix", &folder.path().join("a b%.sock"));
-    let yaml = "listeners:\n  http: { address: \"127.0.0.1:0\" }\npools:\n  web: { servers: [\"UNIX\", \"[2001:db8::9]:9\", \"192.0.2.9:9\"] }\n\
-                routes:\n  - to: web\n";
-    let setup = Setup::new(yaml.replace("UNIX", &unix.address()));
-    let lintel = setup.start().await;
-    for name in [unix.address(), "[2001:db8::9]:9".to_owned(), "192.0.2.9:9".to_owned()] {
+    let port = Origin::down("nobody").socket_address().port();
+    let names = [unix.address(), format!("[::1]:{port}"), format!("127.0.0.1:{port}")];
+    let listener = "listeners:\n  http: { address: \"127.0.0.1:0\" }";
+    let lintel =
+        Lintel::start(format!("{listener}\npools:\n  web: {{ servers: {names:?} }}\nroutes:\n  - to: web\n"))
+            .await;
+    for name in &names {
         let said = lintel.run(&["drain", &format!("web/{name}"), "--json", "--no-wait"]).await;
         assert_eq!(said.code, Some(0), "{said:?}");
         let state: Value = serde_json::from_str(&said.stdout).expect("JSON");
@@ -242,11 +244,11 @@ async fn names_with_slashes_and_colons_work_on_the_command_line_and_in_the_api()
         assert_eq!(lintel.run(&["undrain", &format!("web/{name}")]).await.code, Some(0));
         let encoded: String = name.bytes().map(|byte| format!("%{byte:02x}")).collect();
         assert_eq!(lintel.order(&format!("/pools/web/servers/{encoded}/drain")).await.status(), 200);
-        assert_eq!(server(&lintel, &name).await["state"], "draining");
+        assert_eq!(server(&lintel, name).await["state"], "draining");
     }
     let said = lintel.run(&["status"]).await;
     assert!(
-        said.stdout.lines().any(|line| line.contains("[2001:db8::9]:9") && line.contains(" drained ")),
+        said.stdout.lines().any(|line| line.contains("[::1]:") && line.contains(" drained ")),
         "{}",
         said.stdout
     );
@@ -261,6 +263,11 @@ async fn a_worker_of_an_app_is_drained_by_its_number() {
     let program = "require('http').createServer((_, answer) => answer.end(String(process.pid))).listen(process.env.PORT)";
     std::fs::write(setup.path().join("server.js"), program).expect("the app can be written");
     let lintel = setup.start().await;
+    eventually("both workers are up", async || {
+        let [first, second] = [server(&lintel, "app/0").await, server(&lintel, "app/1").await];
+        (first["state"] == "up" && second["state"] == "up").then_some(())
+    })
+    .await;
     let said = lintel.run(&["drain", "app/0"]).await;
     assert_eq!(said.code, Some(0), "{said:?}");
     assert_eq!(lintel.run(&["drain", "app/app/0"]).await.code, Some(0));

@@ -157,13 +157,24 @@ async fn secrets_are_in_no_plan_and_in_no_config() {
     assert_eq!(lintel.control("POST", "/config").await.status(), 405);
     assert_eq!(lintel.control("POST", "/plan").await.status(), 405);
 
-    // The variables are those of the Lintel that runs; the shell of the command need not have them.
     let said = plan(&lintel, &job("SESSION_SECRET: hunter3, URL: \"${OTHER}\", PLAIN: shown")).await;
     assert_eq!(said.code, Some(2), "{said:?}");
     assert!(!format!("{said:?}").contains("hunter"), "{said:?}");
     for line in ["      env.SESSION_SECRET: (changed)", "      env.URL: ${URL} -> ${OTHER}"] {
         assert!(said.stdout.lines().any(|found| found == line), "no `{line}` in\n{}", said.stdout);
     }
+
+    // The variables are those of the Lintel that runs; the shell of the command need not have them.
+    let mut elsewhere = tokio::process::Command::new(env!("CARGO_BIN_EXE_lintel"));
+    elsewhere.args(["plan", "-c", "lintel.yaml"]).current_dir(lintel.path());
+    elsewhere.env("RUNTIME_DIRECTORY", lintel.path().join("run"));
+    elsewhere.env("STATE_DIRECTORY", lintel.path().join("state"));
+    elsewhere.env_remove("URL").env_remove("OTHER");
+    let output = elsewhere.output().await.unwrap();
+    assert_eq!(
+        (output.status.code(), String::from_utf8_lossy(&output.stdout)),
+        (Some(2), said.stdout.into())
+    );
 }
 
 #[tokio::test]

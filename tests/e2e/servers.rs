@@ -68,7 +68,7 @@ async fn a_weight_counts_at_once_and_a_reload_forgets_it_unless_it_is_to_be_kept
     let said = lintel.run(&["server", "weight", &name, "4"]).await;
     assert_eq!(
         (said.code, said.stdout.trim()),
-        (Some(0), format!("{name}: weight 4 (until the next reload)").as_str())
+        (Some(0), format!("{name}: weight 4 until the next reload").as_str())
     );
     assert_eq!(shares(&lintel, 20).await["one"], 16);
     lintel.reload(&yaml).await;

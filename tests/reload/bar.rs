@@ -11,10 +11,10 @@ use futures_util::future::join_all;
 use tempfile::TempDir;
 
 use crate::load::{Load, Mode, Rate};
-use crate::support::lintel::Setup;
+use crate::support::lintel::{Setup, front};
 use crate::support::time::{takes, within};
 use crate::support::tls::{Authority, Leaf, connect};
-use crate::support::websocket::{echo_origin, open, try_echo};
+use crate::support::websocket::{self, echo_origin, open, try_echo};
 use crate::support::{Lintel, Origin};
 
 /// Everything that reloads change.
@@ -203,4 +203,36 @@ async fn memory_after_two_hundred_reloads_is_as_after_twenty() {
 /// For what a reload took away to have gone.
 async fn settled(_: &Lintel) {
     takes(Duration::from_secs(4)).await;
+}
+
+/// A WebSocket holds the pool that it was opened in; what that pool was made of, and those after it, must go.
+#[tokio::test]
+async fn websockets_that_outlive_many_reloads_keep_no_memory_of_them() {
+    let sockets = echo_origin("sockets");
+    // A ring of 1.9 MB.
+    let yaml = |round: usize| {
+        let heavy = format!("{{ address: \"{}\", weight: 1000 }}", sockets.address());
+        let pool = format!(
+            "balance: {{ policy: consistent_hash, key: client_ip }}\ntimeouts: {{ response: {}s }}",
+            10 + round
+        );
+        front(&[&sockets], &pool).replace(&format!("\"{}\"", sockets.address()), &heavy)
+    };
+    let mut lintel = Lintel::start(yaml(0)).await;
+    let mut open = Vec::new();
+    let mut before = 0;
+    for round in 1..=40 {
+        lintel.reload(&yaml(round)).await;
+        if round % 4 == 0 {
+            open.push(websocket::open(lintel.http(), "/ws").await);
+        }
+        if round == 10 {
+            before = lintel.resident_bytes();
+        }
+    }
+    for socket in &mut open {
+        assert_eq!(websocket::echo(socket, "hello").await, "hello");
+    }
+    let grown = lintel.resident_bytes().saturating_sub(before);
+    assert!(grown < 12 << 20, "grown by {} KiB", grown >> 10);
 }

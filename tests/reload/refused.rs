@@ -193,7 +193,7 @@ async fn commands_find_the_process_though_the_file_is_broken() {
     let run = folder.path().join("own run");
     std::fs::create_dir(&run).unwrap();
     let places = [
-        "admin: { address: \"127.0.0.1:0\" }\n".to_owned(),
+        "admin: { address: \"127.0.0.1:0\", token: { file: token } }\n".to_owned(),
         format!("admin:\n  address: \"unix:{}\"\n", folder.path().join("own.sock").display()),
         "admin:\n  # beside the config\n  address: unix:beside.sock\n".to_owned(),
         format!("runtime:\n  run_directory: \"{}\"\n", run.display()),
@@ -202,6 +202,7 @@ async fn commands_find_the_process_though_the_file_is_broken() {
     for place in places {
         let good = whole(&(front(&[&origin], "") + &place));
         let setup = Setup::new(&*good).env("WHERE", folder.path().join("variable.sock").to_str().unwrap());
+        std::fs::write(setup.path().join("token"), "sixteen-bytes-and-more\n").unwrap();
         let lintel = setup.start().await;
         let mut place = place;
         if place.contains(":0\"") {
@@ -221,9 +222,7 @@ async fn commands_find_the_process_though_the_file_is_broken() {
             let said = lintel.run(&["status"]).await;
             assert_eq!(said.code, Some(0), "{said:?} with\n{broken}");
             let said = lintel.run(&["reload"]).await;
-            // Over TCP without a token nothing may be changed, which the process says.
-            let says = if place.contains("127.0.0.1") { "without a token" } else { "nothing has changed" };
-            assert!(said.stderr.contains(says), "{said:?} with\n{broken}");
+            assert!(said.stderr.contains("nothing has changed"), "{said:?} with\n{broken}");
         }
     }
 }
@@ -306,7 +305,9 @@ async fn what_a_refused_file_says_of_logs_is_not_in_force() {
         |name: &str| std::fs::read_to_string(lintel.path().join(name)).unwrap_or_default().lines().count();
     get(lintel.http(), "/1").await;
     eventually("the first line", async || (lines("a.log") == 1).then_some(())).await;
-    let refused = lintel.try_reload(&logs("b.log", "admin: { address: \"0.0.0.0:0\" }\n")).await;
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let also = format!("listeners:\n  second: {{ address: \"{}\" }}\n", taken.local_addr().unwrap());
+    let refused = lintel.try_reload(&logs("b.log", "").replace("listeners:\n", &also)).await;
     assert_eq!(refused.status(), 422);
     get(lintel.http(), "/2").await;
     eventually("the second line", async || (lines("a.log") == 2).then_some(())).await;

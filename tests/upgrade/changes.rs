@@ -53,7 +53,8 @@ async fn listeners_come_and_go() {
     assert_eq!(house.http(), stays);
     assert_eq!(get(house.at("second"), "/").await.text(), "one");
     eventually("nobody listens there", async || TcpStream::connect(gone).await.is_err().then_some(())).await;
-    assert!(!path.exists(), "the file of a unix socket goes with its listener");
+    eventually("the file of a unix socket goes with its listener", async || (!path.exists()).then_some(()))
+        .await;
     all_whole(load).await;
     house.stop().await;
 }

@@ -103,7 +103,6 @@ async fn socket_io_clients_without_cookies_stay_on_their_worker() {
 
 /// Sessions that begin at any moment of an upgrade are known to whoever is asked next.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "a Socket.IO session that begins in the milliseconds of the handover itself is not handed over yet (issue 5)"]
 async fn no_session_that_begins_meanwhile_is_lost() {
     let plan = crate::house::Plan::new(crate::house::app(3, "", "sticky: socket_io\nbalance: round_robin"));
     std::fs::write(plan.path().join("app/server.js"), ENGINE).unwrap();

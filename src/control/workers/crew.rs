@@ -282,7 +282,7 @@ impl Crew {
         let takes_workers = |pool: &&Arc<Pool>| {
             let latest = pool.latest();
             let is_of_apps = latest.spec.app.is_some() || latest.spec.workers_of.is_some();
-            is_of_apps && (!self.is_parting || Arc::ptr_eq(latest, pool))
+            is_of_apps && (!self.is_parting || Arc::ptr_eq(&latest, pool))
         };
         [&self.pool].into_iter().chain(&self.shares).filter(takes_workers)
     }

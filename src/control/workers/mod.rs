@@ -15,19 +15,17 @@ mod files;
 mod launch;
 mod output;
 mod process;
-mod relay;
 mod scaler;
+mod station;
 mod succession;
 mod words;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::fs::Permissions;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -37,7 +35,7 @@ use tokio::sync::{mpsc, oneshot};
 pub use output::{Line, Output, Source};
 pub use succession::{AppState, WorkerState};
 
-use crate::keeper::{self, Handover, Keeper, Report};
+use crate::keeper::{self, Handover, Keeper};
 use crate::observe::metrics::Metrics;
 use crate::pool::Pool;
 use crate::snapshot::{PoolPlan, Snapshot};
@@ -46,12 +44,8 @@ use crate::worker::spec::{Instances, MOST_INSTANCES};
 use crate::worker::{Spec, Turnover, cores};
 use app::{App, Change, Ears, Order};
 use crew::{Crew, Tools};
-use desk::Desk;
 use launch::Launcher;
-use relay::{Newsrooms, Relay};
-
-/// What Node loads before an app.
-const PRELOAD: &str = include_str!("../../worker/preload.cjs");
+use station::Station;
 
 /// For workers whose app is no more to end by themselves.
 const LAST_WORKERS: Duration = Duration::from_secs(30);
@@ -104,17 +98,6 @@ pub struct Workers {
 struct Estate {
     apps: Vec<AppState>,
     running: HashMap<u64, keeper::Running>,
-}
-
-/// What all apps need, made with the first of them.
-#[derive(Clone)]
-struct Station {
-    keeper: Arc<Mutex<Keeper>>,
-    desk: Arc<Desk>,
-    folder: PathBuf,
-    preload: PathBuf,
-    runs: Arc<AtomicU64>,
-    newsrooms: Newsrooms,
 }
 
 /// An app as others see it.
@@ -199,39 +182,11 @@ impl Workers {
     fn station(&self, plans: &[&Arc<PoolPlan>]) -> io::Result<Station> {
         let mut station = self.station.lock();
         if let Some(station) = &*station {
-            station.desk.admit(users(plans));
+            station.admit(plans);
             return Ok(station.clone());
         }
         let (keeper, reports) = Keeper::start(&self.places.program)?;
-        Ok(station.insert(self.open_station(plans, keeper, reports, 0)?).clone())
-    }
-
-    /// `last_run`: the highest that was ever given out.
-    fn open_station(
-        &self,
-        plans: &[&Arc<PoolPlan>],
-        keeper: Keeper,
-        reports: mpsc::UnboundedReceiver<Report>,
-        last_run: u64,
-    ) -> io::Result<Station> {
-        let folder = self.places.run_directory.join("workers");
-        std::fs::create_dir_all(&folder)?;
-        let preload = folder.join("preload.cjs");
-        std::fs::write(&preload, PRELOAD)?;
-        let desk = Arc::new(Desk::open(&folder.join("control.sock"), users(plans))?);
-        if plans.iter().any(|plan| plan.pool.spec.app.as_ref().is_some_and(|app| app.user.is_some())) {
-            open_to_others(&self.places.run_directory, &folder, desk.path())?;
-        }
-        let keeper = Arc::new(Mutex::new(keeper));
-        let newsrooms = Newsrooms::default();
-        let relay = Relay {
-            program: self.places.program.clone(),
-            keeper: Arc::clone(&keeper),
-            newsrooms: Arc::clone(&newsrooms),
-        };
-        tokio::spawn(relay.run(reports));
-        let runs = Arc::new(AtomicU64::new(last_run));
-        Ok(Station { keeper, desk, folder, preload, runs, newsrooms })
+        Ok(station.insert(Station::open(&self.places, plans, keeper, reports, 0)?).clone())
     }
 
     /// Makes room at the keeper for the Lintel that is to follow this one: the ends that it takes over with, and that this
@@ -281,7 +236,7 @@ impl Workers {
         let last_run = running.iter().map(|process| process.run).max().unwrap_or_default();
         tracing::info!(workers = running.len(), "took over the workers of the process before");
         let running = running.into_iter().map(|process| (process.run, process)).collect();
-        *self.station.lock() = Some(self.open_station(&plans, keeper, reports, last_run)?);
+        *self.station.lock() = Some(Station::open(&self.places, &plans, keeper, reports, last_run)?);
         *self.estate.lock() = Some(Estate { apps, running });
         Ok(())
     }
@@ -466,20 +421,4 @@ fn rules(plan: &PoolPlan, spec: &Spec) -> Rules {
 pub fn count(instances: Instances) -> u16 {
     let cores = cores::here();
     instances.count(cores.quota, cores.cpus)
-}
-
-/// Who workers run as, besides Lintel's own user. One that does not exist shows when its worker is to be started.
-fn users(plans: &[&Arc<PoolPlan>]) -> Vec<u32> {
-    let names = plans.iter().filter_map(|plan| plan.pool.spec.app.as_ref()?.user.as_deref());
-    names.filter_map(keeper::user_id).collect()
-}
-
-/// Lets workers of other users reach what is theirs: the preload, and the socket on which they report.
-fn open_to_others(run_directory: &Path, folder: &Path, desk: &Path) -> io::Result<()> {
-    let allow = |path: &Path, mode: u32| std::fs::set_permissions(path, Permissions::from_mode(mode));
-    // To pass through; what else is in it keeps its own mode.
-    let mode = std::fs::metadata(run_directory)?.permissions().mode();
-    allow(run_directory, (mode & 0o7777) | 0o011)?;
-    allow(folder, 0o711)?;
-    allow(desk, 0o666)
 }

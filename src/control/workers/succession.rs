@@ -15,6 +15,7 @@ use super::crew::{Crew, Worker};
 use super::launch::{Launcher, Place};
 use super::output::{Rest, Source};
 use crate::keeper::Running;
+use crate::server::{Health, process_ms};
 use crate::worker::machine::{Event, Machine, Standing, State};
 use crate::worker::rollout::Id;
 use crate::worker::spec::Instances;
@@ -45,6 +46,8 @@ pub struct WorkerState {
     run: u64,
     pid: u32,
     is_ready: bool,
+    /// By its last check.
+    is_up: bool,
     socket: Option<PathBuf>,
     port: Option<u16>,
     restarts: u32,
@@ -124,6 +127,7 @@ impl WorkerState {
             run: worker.run,
             pid,
             is_ready: worker.machine.state() == State::Ready,
+            is_up: worker.server.as_ref().is_some_and(|server| server.state.health() == Health::Up),
             socket,
             port: worker.place.port(),
             restarts: worker.restarts,
@@ -156,6 +160,11 @@ impl WorkerState {
         }
         let started = now.checked_sub(Duration::from_millis(self.uptime_ms));
         crew.settle(id, machine, place, self.run, self.restarts, started);
+        let server = crew.workers.get(&id).and_then(|worker| worker.server.as_ref());
+        if let Some(server) = server.filter(|_| self.is_up) {
+            // Without a first check by this process: there would be a moment without servers.
+            server.state.record_health(Health::Up, process_ms(now));
+        }
     }
 }
 

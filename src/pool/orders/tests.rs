@@ -47,7 +47,8 @@ fn reloaded(before: &Arc<Pool>, text: serde_json::Value) -> Arc<Pool> {
     let known = before.latest().servers();
     let kept = before.latest().kept_overrides();
     let servers = expand(&kept.apply(&spec.servers), &Answers::new(), known.servers(), made);
-    let after = Pool::build("web".into(), spec, servers, None, PoolMetrics::default(), Some(before.latest()));
+    let after =
+        Pool::build("web".into(), spec, servers, None, PoolMetrics::default(), Some(&before.latest()));
     after.settle_servers();
     before.latest().succeed(&after);
     after

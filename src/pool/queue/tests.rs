@@ -333,6 +333,20 @@ fn seconds(time: u64) -> Duration {
     Duration::from_secs(time)
 }
 
+/// Lets tasks begin to wait, and then so many seconds pass.
+async fn pass(time: u64) {
+    settle().await;
+    tokio::time::advance(seconds(time)).await;
+    settle().await;
+}
+
+/// Lets other tasks go as far as they can.
+async fn settle() {
+    for _ in 0..50 {
+        tokio::task::yield_now().await;
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_paused_pool_gives_nothing_and_then_serves_in_order() {
     let pool = pool(json!({ "queue": { "size": 20 } }), servers(&[1; 2]));
@@ -368,15 +382,15 @@ async fn a_pause_ends_by_itself_and_its_time_is_on_nobodys_account() {
     let held = pool.acquire(&ask(1)).await.unwrap();
     let began = Instant::now();
     let before = task(&pool, None);
-    pass(seconds(3)).await;
+    pass(3).await;
     pool.pause(seconds(20)).unwrap();
-    pass(seconds(10)).await;
+    pass(10).await;
     let during = task(&pool, None);
     let spent = task(&pool, Some(0));
     assert_eq!(before.await.unwrap().unwrap_err(), Refusal::QueueTimeout);
     assert_eq!(began.elapsed().as_secs(), 25, "3 s before the pause, 2 s after it");
     assert_eq!(spent.await.unwrap().unwrap_err(), Refusal::QueueTimeout);
-    pass(seconds(1)).await;
+    pass(1).await;
     drop(held);
     let lease = during.await.unwrap().unwrap();
     assert_eq!((lease.waited.as_secs(), lease.paused.as_secs()), (13, 10));
@@ -390,7 +404,7 @@ async fn after_an_early_end_of_a_pause_waiters_have_the_time_that_was_left() {
     pool.pause(seconds(600)).unwrap();
     let began = Instant::now();
     let waiter = task(&pool, None);
-    pass(seconds(2)).await;
+    pass(2).await;
     assert_eq!(pool.resume(), Some(1));
     assert_eq!(waiter.await.unwrap().unwrap_err(), Refusal::QueueTimeout);
     assert_eq!(began.elapsed().as_secs(), 7);
@@ -402,7 +416,7 @@ async fn a_second_pause_takes_the_place_of_the_first_and_is_not_ended_by_its_tim
     let began = Instant::now();
     pool.pause(seconds(10)).unwrap();
     let waiter = task(&pool, None);
-    pass(seconds(8)).await;
+    pass(8).await;
     pool.pause(seconds(30)).unwrap();
     let lease = waiter.await.unwrap().unwrap();
     assert_eq!((began.elapsed().as_secs(), lease.paused.as_secs()), (38, 38));
@@ -410,7 +424,7 @@ async fn a_second_pause_takes_the_place_of_the_first_and_is_not_ended_by_its_tim
     pool.pause(seconds(10)).unwrap();
     pool.resume();
     pool.pause(seconds(60)).unwrap();
-    pass(seconds(30)).await;
+    pass(30).await;
     assert_eq!(pool.paused_for(), Some(seconds(30)));
     for time in [Duration::from_millis(999), seconds(601)] {
         assert!(pool.pause(time).is_err());
@@ -437,7 +451,7 @@ async fn a_pause_goes_on_in_the_pool_that_a_reload_makes() {
     let before = pool(json!({ "queue": { "size": 5 } }), servers(&[1]));
     before.pause(seconds(30)).unwrap();
     let waiter = task(&before, None);
-    pass(seconds(1)).await;
+    pass(1).await;
     let spec = crate::pool::pool::tests::spec(json!({ "queue": { "size": 1 } }));
     let kept = before.servers().servers().to_vec();
     let after = Pool::build("web".into(), spec, kept, None, PoolMetrics::default(), Some(&before));
@@ -477,22 +491,17 @@ async fn under_many_threads_no_pause_loses_anybody_or_lets_anybody_through() {
             assert!(began.elapsed() < seconds(30), "places are taken in a pause");
             tokio::task::yield_now().await;
         }
-        pass(Duration::from_micros(500)).await;
+        settle().await;
         // Each thread may have been about to take a place, and each place may have been taken but not counted yet.
         let through = served.load(Relaxed) - before;
         assert!(through <= 8, "{through} were served in a pause");
         pool.resume();
         pauses += 1;
-        pass(Duration::from_micros(500)).await;
+        settle().await;
     }
     for task in tasks {
         tokio::time::timeout(Duration::from_secs(50), task).await.expect("a wake-up was lost").unwrap();
     }
     assert!(pauses > 1, "{pauses} pauses");
     assert_eq!((in_flight(), pool.waiting()), (0, 0));
-}
-
-/// Lets time go by, on the paused clock in most tests.
-async fn pass(time: Duration) {
-    let _ = tokio::time::timeout(time, std::future::pending::<()>()).await;
 }

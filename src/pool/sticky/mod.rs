@@ -3,6 +3,7 @@
 //!
 //! It finds and remembers; whether a bound server can still be used is decided where a place is claimed.
 
+mod arrivals;
 mod cookie;
 mod key;
 pub mod socket_io;
@@ -16,6 +17,7 @@ use crate::observe::metrics::StickyOutcome;
 use crate::server::{Server, process_ms};
 use crate::wire::head::Head;
 
+pub use arrivals::NewSession;
 pub use cookie::{CookieSticky, Token};
 pub use key::{LoadKeyError, StickyKey};
 pub use socket_io::SocketIoTable;
@@ -95,6 +97,10 @@ impl Pool {
     pub fn learn(&self, sid: &str, ttl: Duration, server: &Server, now: Instant) {
         if let Some(Sticky::SocketIo(table)) = self.sticky.as_deref() {
             table.learn(sid, server.id, ttl, process_ms(now));
+            let (pool, server) = (&self.name, &server.identity);
+            let (pool, server, sid) = (Arc::clone(pool), Arc::clone(server), sid.to_owned());
+            table.arrivals.tell(|| NewSession { pool, sid, server, life: ttl });
+            table.arrivals.arrived();
         }
     }
 

@@ -12,6 +12,7 @@ use parking_lot::Mutex;
 use serde::Deserialize;
 
 use super::super::key::query;
+use super::arrivals::Arrivals;
 use crate::pool::choice::mix;
 
 /// How much of a handshake's body is read for its session id.
@@ -33,6 +34,7 @@ const SHARDS: usize = 32;
 pub struct SocketIoTable {
     /// `SHARDS` of them.
     shards: Box<[Shard]>,
+    pub(super) arrivals: Arrivals,
 }
 
 /// Sessions by id, the one used longest ago first to go.
@@ -67,7 +69,8 @@ pub enum Learned {
 impl Default for SocketIoTable {
     fn default() -> Self {
         // Unbounded in itself, so that an idle pool holds no memory for 100,000; `learn` keeps the bound.
-        Self { shards: (0..SHARDS).map(|_| Mutex::new(LruCache::unbounded())).collect() }
+        let shards = (0..SHARDS).map(|_| Mutex::new(LruCache::unbounded())).collect();
+        Self { shards, arrivals: Arrivals::default() }
     }
 }
 

@@ -60,13 +60,14 @@ impl Builder<'_> {
             }
         };
         self.check_names(name, spec, tls.as_ref());
+        let before = before.map(|before| before.pool.latest());
         let pool = Pool::build(
             Arc::clone(&shared),
             spec.clone(),
             servers,
             key.as_ref(),
             metrics.pool(name),
-            before.map(|before| before.pool.latest()),
+            before.as_deref(),
         );
         let on = &spec.retries.on;
         let statuses = [(RetryOn::Status502, 502), (RetryOn::Status503, 503), (RetryOn::Status504, 504)];
