@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, bail};
 use serde_json::Value;
 
+use super::tls;
 use crate::admin::{CONTROL_HEADER, token};
 use crate::config::{self, Places};
 use crate::control::directories;
@@ -26,7 +27,7 @@ pub fn ask(config: &Path, method: &str, target: &str) -> anyhow::Result<Answer> 
     let usual = Address::Unix(run_directory(&places)?.join("admin.sock"));
     let place = places.admin.clone().unwrap_or_else(|| usual.clone());
     match connect(&place) {
-        Ok(stream) => send(stream, &place, &places, method, target),
+        Ok(line) => send(line, &place, &places, method, target),
         // A file whose `admin.address` is not in force yet.
         Err(_) if place != usual && runs_with(config, &usual, &places) => {
             send(connect(&usual)?, &usual, &places, method, target)
@@ -52,13 +53,7 @@ fn runs_with(config: &Path, place: &Address, places: &Places) -> bool {
     read.is_some() && read == std::path::absolute(config).ok()
 }
 
-fn send(
-    mut stream: Box<dyn Stream>,
-    place: &Address,
-    places: &Places,
-    method: &str,
-    target: &str,
-) -> anyhow::Result<Answer> {
+fn send(line: Line, place: &Address, places: &Places, method: &str, target: &str) -> anyhow::Result<Answer> {
     // A unix socket needs none; over TCP whatever changes something does.
     let key = match (place, &places.token) {
         (Address::Unix(_), _) | (_, None) => String::new(),
@@ -66,6 +61,11 @@ fn send(
             let token = token::read_text(file).context("cannot ask without the token of admin.token.file")?;
             format!("Authorization: Bearer {token}\r\n")
         }
+    };
+    let mut stream: Box<dyn Stream> = match line {
+        Line::Unix(stream) => Box::new(stream),
+        Line::Tcp(stream) if places.certificates.is_empty() => Box::new(stream),
+        Line::Tcp(stream) => Box::new(tls::shake_hands(stream, &places.certificates)?),
     };
     // Of HTTP/1.0, so that the answer is all that comes until the end, without chunks.
     let request = format!(
@@ -88,11 +88,17 @@ fn run_directory(places: &Places) -> anyhow::Result<PathBuf> {
 trait Stream: Read + Write {}
 impl<S: Read + Write> Stream for S {}
 
-fn connect(place: &Address) -> std::io::Result<Box<dyn Stream>> {
+/// A connection on which nothing was said yet.
+enum Line {
+    Unix(UnixStream),
+    Tcp(TcpStream),
+}
+
+fn connect(place: &Address) -> std::io::Result<Line> {
     Ok(match place {
-        Address::Unix(path) => Box::new(UnixStream::connect(path)?),
-        Address::Inet(address) => Box::new(TcpStream::connect(address)?),
-        host @ Address::Host { .. } => Box::new(TcpStream::connect(host.to_string())?),
+        Address::Unix(path) => Line::Unix(UnixStream::connect(path)?),
+        Address::Inet(address) => Line::Tcp(TcpStream::connect(address)?),
+        host @ Address::Host { .. } => Line::Tcp(TcpStream::connect(host.to_string())?),
     })
 }
 

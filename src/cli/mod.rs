@@ -20,6 +20,7 @@ mod schema;
 mod server;
 mod status;
 mod table;
+mod tls;
 mod upgrade;
 mod worker_setup;
 

@@ -19,6 +19,8 @@ pub struct Places {
     pub admin: Option<Address>,
     /// `admin.token.file`.
     pub token: Option<PathBuf>,
+    /// Every `cert` of `admin.tls.certificates`.
+    pub certificates: Vec<PathBuf>,
     /// `runtime.state_directory`.
     pub state: Option<PathBuf>,
     /// `runtime.run_directory`.
@@ -33,10 +35,12 @@ pub fn places(path: &Path, lookup: Lookup<'_>) -> Places {
 }
 
 fn in_text(text: &str, folder: &Path, lookup: Lookup<'_>) -> Places {
-    let value = |path: &[&str]| {
-        let part = path.first()?;
-        scalar(text, path, lookup).or_else(|| scalar(&block(text, part)?, path, lookup))
+    let values = |path: &[&str]| {
+        let found = scalars(text, path, lookup);
+        let part = || scalars(&block(text, path.first()?)?, path, lookup);
+        found.or_else(part).unwrap_or_default()
     };
+    let value = |path: &[&str]| values(path).into_iter().next();
     let absolute = |path: String| folder.join(path);
     let admin = value(&["admin", "address"]).and_then(|text| text.parse().ok());
     Places {
@@ -45,13 +49,15 @@ fn in_text(text: &str, folder: &Path, lookup: Lookup<'_>) -> Places {
             address => address,
         }),
         token: value(&["admin", "token", "file"]).map(absolute),
+        certificates: values(&["admin", "tls", "certificates", "cert"]).into_iter().map(absolute).collect(),
         state: value(&["runtime", "state_directory"]).map(absolute),
         run: value(&["runtime", "run_directory"]).map(absolute),
     }
 }
 
-/// A value, by the keys on the way to it, of a text that is YAML as a whole, be it a config or not.
-fn scalar(text: &str, path: &[&str], lookup: Lookup<'_>) -> Option<String> {
+/// Values, by the keys on the way to them, of a text that is YAML as a whole, be it a config or not. A list on the way
+/// stands for each of its items.
+fn scalars(text: &str, path: &[&str], lookup: Lookup<'_>) -> Option<Vec<String>> {
     let file = SourceFile::new(String::new(), PathBuf::new(), text.to_owned());
     let mut tree = Tree::of(file);
     let mut around = Surroundings {
@@ -61,15 +67,20 @@ fn scalar(text: &str, path: &[&str], lookup: Lookup<'_>) -> Option<String> {
         read: Vec::new(),
         broken: Broken::default(),
     };
-    let mut node = parse(&mut tree, 0, &mut around)?;
+    let mut nodes = vec![parse(&mut tree, 0, &mut around)?];
     for key in path {
-        node = tree.entry(node, key)?.value;
+        let items = nodes.into_iter().flat_map(|node| match &tree.node(node).value {
+            Value::List(items) => items.clone(),
+            _ => vec![node],
+        });
+        nodes = items.filter_map(|node| Some(tree.entry(node, key)?.value)).collect();
     }
-    match &tree.node(node).value {
+    let found = nodes.into_iter().filter_map(|node| match &tree.node(node).value {
         _ if around.broken.is_poisoned(node) => None,
         Value::Scalar(scalar) if !scalar.text.is_empty() => Some(scalar.text.clone()),
         _ => None,
-    }
+    });
+    Some(found.collect::<Vec<_>>()).filter(|found| !found.is_empty())
 }
 
 /// The lines of one part of a config, from its key in the first column to the next.
@@ -99,6 +110,8 @@ mod tests {
         assert_eq!(places.token, Some("/etc/lintel/key".into()));
         assert_eq!(places.run, Some("/etc/lintel/run".into()));
         assert_eq!(places.state, Some("/state".into()));
+        let text_of_tls = "admin: { address: \":1\", tls: { certificates: [{ cert: a.crt, key: a.key }, { cert: /b.crt }] } }";
+        assert_eq!(read(text_of_tls).certificates, ["/etc/lintel/a.crt", "/b.crt"].map(PathBuf::from));
         // Neither unknown keys nor values of the wrong kind matter.
         assert_eq!(read(&format!("{text}nonsense: [1]\nlisteners: 7\n")), places);
         assert_eq!(

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::place::{Ask, Place, TOKEN, error};
+use crate::support::port::Port;
 use crate::support::tls::handshake;
 use crate::support::{Connection, get};
 
@@ -153,6 +154,32 @@ async fn a_client_certificate_opens_the_door_and_tls_ends_there() {
         connection.send(Ask::new("POST", "/reload").bytes()).await;
         assert_eq!(connection.response_to("POST").await.status(), status);
     }
+}
+
+#[tokio::test]
+async fn commands_speak_tls_and_believe_the_certificate_of_the_file_alone() {
+    let admin = "admin:\n  address: \"127.0.0.1:0\"\n  tls:\n    certificates: [{ cert: \"{folder}/gate.test.crt\", key: \"{folder}/gate.test.key\" }]\n  token: { file: \"{folder}/token\" }\n";
+    let port = Port::reserve();
+    let place = Place::with(&admin.replace("127.0.0.1:0", &port.address().to_string())).await;
+    let path = place.lintel.config_path();
+    let yaml = std::fs::read_to_string(&path).unwrap();
+    for command in ["status", "reload"] {
+        let said = place.lintel.run(&[command]).await;
+        assert_eq!(said.code, Some(0), "{said:?}");
+    }
+    let other = place.authority.issue(&["other.test"]);
+    let certificates = yaml.rfind("gate.test.crt").expect("the certificate of admin");
+    let folder = yaml[..certificates].rfind('"').expect("a quoted path") + 1;
+    let foreign = format!(
+        "{}{}{}",
+        &yaml[..folder],
+        other.cert.display(),
+        &yaml[certificates + "gate.test.crt".len()..]
+    );
+    std::fs::write(&path, foreign).unwrap();
+    let said = place.lintel.run(&["status"]).await;
+    assert_eq!(said.code, Some(1), "{said:?}");
+    assert!(said.stderr.contains("does not have the certificate of admin.tls"), "{said:?}");
 }
 
 #[tokio::test]

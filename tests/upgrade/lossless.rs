@@ -33,9 +33,8 @@ struct Fate {
 }
 
 /// Sends twice a second, and must hear each text again, until it is told goodbye.
-async fn chat(address: SocketAddr, delay: Duration) -> Fate {
+async fn chat(mut socket: websocket::Socket, delay: Duration) -> Fate {
     takes(delay).await;
-    let mut socket = websocket::open(address, "/ws").await;
     let mut echoes = 0;
     loop {
         takes(Duration::from_millis(500)).await;
@@ -96,7 +95,9 @@ async fn under_load_nothing_fails_and_workers_keep_their_processes() {
     let by_http2 = tokio::spawn(ask_by_http2(house.at("h2"), watched));
     let mut chats = JoinSet::new();
     for number in 0..sockets() {
-        chats.spawn(chat(address, Duration::from_millis(number as u64 * 500 / sockets() as u64)));
+        // Open before the upgrade: of the old process.
+        let socket = websocket::open(address, "/ws").await;
+        chats.spawn(chat(socket, Duration::from_millis(number as u64 * 500 / sockets() as u64)));
     }
     load[0].goes_on(50).await;
 
