@@ -150,7 +150,7 @@ async fn under_load_nothing_fails_and_workers_keep_their_processes() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_workers_it_is_the_same() {
     let origin = Origin::named("one");
-    let yaml = crate::support::lintel::front(&[&origin], "") + "runtime: { drain_timeout: 1s }\n";
+    let yaml = crate::support::lintel::front(&[&origin], "") + "runtime: { drain_timeout: 10s }\n";
     let house = House::start(yaml).await;
     let load = Load::both(house.http(), rate() * 2);
     load[0].goes_on(20).await;
