@@ -95,6 +95,8 @@ pub fn framing_of(fields: &Fields) -> Framing {
 /// What Lintel would send a server for this request: one head, framed as the client's, that it would itself accept.
 pub fn check_onward(head: &Head, body: Framing) {
     let host = head.get(Known::Host).unwrap_or_default().to_vec();
+    // By HTTP/2 a body of no bytes can be announced and then sent.
+    let wanted = if body == Framing::Length(0) { Framing::Empty } else { body };
     for trusted in [false, true] {
         let mut outgoing = Head::new();
         prepare_request(head, &mut outgoing, &facts(&host, trusted, body));
@@ -107,7 +109,7 @@ pub fn check_onward(head: &Head, body: Framing) {
         let (line, sent) = cut_head(&bytes);
         let words: Vec<&[u8]> = line.split(|byte| *byte == b' ').collect();
         assert_eq!(words, [head.method_text().as_bytes(), head.target(), b"HTTP/1.1"], "the line has other words");
-        assert_eq!(framing_of(&sent), body, "another framing went on: {}", String::from_utf8_lossy(&bytes));
+        assert_eq!(framing_of(&sent), wanted, "another framing went on: {}", String::from_utf8_lossy(&bytes));
         assert_eq!(values(&sent, "host"), [&host[..]], "another Host went on");
         for name in ["connection", "te", "keep-alive", "upgrade", "proxy-authorization", "http2-settings"] {
             assert!(values(&sent, name).is_empty(), "{name} went on");
@@ -115,7 +117,7 @@ pub fn check_onward(head: &Head, body: Framing) {
         let mut again = Head::new();
         let read = request::parse(&bytes, WIDE, &mut again);
         let read = read.unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&bytes)));
-        assert_eq!(read.body, body);
+        assert_eq!(read.body, wanted);
     }
 }
 
