@@ -249,9 +249,10 @@ fn read_first<'a, T: Deserialize<'a>>(json: &'a [u8]) -> Result<T, Unread> {
 
 /// In a field that it passes over, serde_json 1 takes the end of the text behind `1.`, `1e` or `-` for a mistake.
 fn is_cut_number(json: &[u8], error: &serde_json::Error) -> bool {
-    let last_line = json.rsplit(|byte| *byte == b'\n').next().unwrap_or_default();
+    let lines = json.split(|byte| *byte == b'\n');
+    let (line, column) = lines.fold((0, 0), |(line, _), text| (line + 1, text.len()));
     error.is_syntax()
-        && error.column() >= last_line.len()
+        && (error.line(), error.column()) >= (line, column)
         && matches!(json.last(), Some(b'.' | b'e' | b'E' | b'+' | b'-'))
 }
 
@@ -319,7 +320,7 @@ mod tests {
             }
             assert_eq!(learn_from_body(body.as_bytes()), learned());
         }
-        for body in ["0{\"a\":1.x", "0{\"a\":-,", "0{\"a\":1e}", "0{x-"] {
+        for body in ["0{\"a\":1.x", "0{\"a\":-,", "0{\"a\":1e}", "0{x-", "0{\"a\":x\n-"] {
             assert_eq!(learn_from_body(body.as_bytes()), Learned::NotHandshake, "{body}");
         }
     }
