@@ -122,8 +122,16 @@ fn reference_trailers(bytes: &[u8]) -> Result<(Fields, usize), &'static str> {
         }
         let name = String::from_utf8_lossy(name).into_owned();
         const IN_HEAD: [&str; 10] = [
-            "content-length", "transfer-encoding", "host", "connection", "te", "trailer", "upgrade", "expect",
-            "x-forwarded-for", "forwarded",
+            "content-length",
+            "transfer-encoding",
+            "host",
+            "connection",
+            "te",
+            "trailer",
+            "upgrade",
+            "expect",
+            "x-forwarded-for",
+            "forwarded",
         ];
         if IN_HEAD.iter().any(|known| known.eq_ignore_ascii_case(&name)) {
             return Err("a trailer that stands in the head");

@@ -6,7 +6,10 @@ pub enum Cut {
     Whole,
     Bytes,
     /// Pieces of 1 to so many bytes, drawn with this seed.
-    Random { most: u64, seed: u64 },
+    Random {
+        most: u64,
+        seed: u64,
+    },
 }
 
 /// The cuts that every input is tried with, besides `Whole`.

@@ -64,14 +64,23 @@ fn check_onward(head: &Head, sent: &Fields, trusted: bool) {
         assert_eq!(one("x-forwarded-host"), b"a.example");
         assert_eq!(one("x-forwarded-port"), b"443");
         assert_eq!(one("forwarded"), b"for=192.0.2.7;host=\"a.example\";proto=https");
-        for name in ["x-real-ip", "x-client-cert-subject", "x-client-cert-verified", "x-client-cert-fingerprint"] {
+        for name in
+            ["x-real-ip", "x-client-cert-subject", "x-client-cert-verified", "x-client-cert-fingerprint"]
+        {
             assert!(values(&onward, name).is_empty(), "{name} of a stranger went on");
         }
         // Servers behind CGI and WSGI read `_` as `-`.
         for (name, _) in &onward {
             let plain = name.replace('_', "-").to_ascii_lowercase();
             let is_ours = plain.starts_with("x-forwarded-") || plain == "forwarded" || plain == "x-real-ip";
-            let known = ["x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-forwarded-port", "forwarded", "x-real-ip"];
+            let known = [
+                "x-forwarded-for",
+                "x-forwarded-proto",
+                "x-forwarded-host",
+                "x-forwarded-port",
+                "forwarded",
+                "x-real-ip",
+            ];
             assert!(!is_ours || !name.contains('_') || !known.contains(&plain.as_str()), "{name} went on");
         }
     }
@@ -90,16 +99,25 @@ fn check_onward(head: &Head, sent: &Fields, trusted: bool) {
 
 /// Members of a list field, in lower case.
 fn members(fields: &Fields, name: &str) -> Vec<String> {
-    let joined: Vec<String> =
-        values(fields, name).iter().map(|value| String::from_utf8_lossy(value).to_ascii_lowercase()).collect();
-    joined.join(",").split(',').map(|member| member.trim().to_owned()).filter(|member| !member.is_empty()).collect()
+    let joined: Vec<String> = values(fields, name)
+        .iter()
+        .map(|value| String::from_utf8_lossy(value).to_ascii_lowercase())
+        .collect();
+    joined
+        .join(",")
+        .split(',')
+        .map(|member| member.trim().to_owned())
+        .filter(|member| !member.is_empty())
+        .collect()
 }
 
 /// The members as they were written.
 fn raw_members<'a>(fields: &'a Fields, name: &str) -> Vec<&'a [u8]> {
     let mut found = Vec::new();
     for value in values(fields, name) {
-        found.extend(value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii).filter(|member| !member.is_empty()));
+        found.extend(
+            value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii).filter(|member| !member.is_empty()),
+        );
     }
     found
 }

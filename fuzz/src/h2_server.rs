@@ -70,7 +70,14 @@ impl Run {
         let (memory, stream) = Memory::ending(cut.pieces(bytes));
         let rate = if is_timeless { u32::MAX } else { 20 };
         let session = ServerSession::new(stream, limits(rate));
-        Self { memory, session, script, streams: Vec::new(), seen: Vec::new(), steps_left: 100_000 + 40 * bytes.len() }
+        Self {
+            memory,
+            session,
+            script,
+            streams: Vec::new(),
+            seen: Vec::new(),
+            steps_left: 100_000 + 40 * bytes.len(),
+        }
     }
 
     /// Serves the connection to its end; gives the requests that were taken.

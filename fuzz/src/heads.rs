@@ -84,7 +84,10 @@ pub fn framing_of(fields: &Fields) -> Framing {
             Framing::Chunked
         }
         ([], [length]) => {
-            assert!(!length.is_empty() && length.iter().all(u8::is_ascii_digit), "a length that is no number");
+            assert!(
+                !length.is_empty() && length.iter().all(u8::is_ascii_digit),
+                "a length that is no number"
+            );
             let length = String::from_utf8_lossy(length).parse().expect("a length that fits");
             if length == 0 { Framing::Empty } else { Framing::Length(length) }
         }
@@ -108,7 +111,11 @@ pub fn check_onward(head: &Head, body: Framing) {
         let bytes = memory.take_written();
         let (line, sent) = cut_head(&bytes);
         let words: Vec<&[u8]> = line.split(|byte| *byte == b' ').collect();
-        assert_eq!(words, [head.method_text().as_bytes(), head.target(), b"HTTP/1.1"], "the line has other words");
+        assert_eq!(
+            words,
+            [head.method_text().as_bytes(), head.target(), b"HTTP/1.1"],
+            "the line has other words"
+        );
         assert_eq!(framing_of(&sent), wanted, "another framing went on: {}", String::from_utf8_lossy(&bytes));
         assert_eq!(values(&sent, "host"), [&host[..]], "another Host went on");
         for name in ["connection", "te", "keep-alive", "upgrade", "proxy-authorization", "http2-settings"] {

@@ -48,7 +48,10 @@ fn check_host(text: &[u8]) {
     let Ok(host) = Host::of(text) else { return };
     assert_eq!(Host::of(host.to_string().as_bytes()), Ok(host.clone()));
     let name = host.name();
-    assert!(!name.is_empty() && !name.bytes().any(|b| b.is_ascii_uppercase() || b <= b' ' || b"/@,\\?#%".contains(&b)));
+    assert!(
+        !name.is_empty()
+            && !name.bytes().any(|b| b.is_ascii_uppercase() || b <= b' ' || b"/@,\\?#%".contains(&b))
+    );
     assert!(text.to_ascii_lowercase().starts_with(name.as_bytes()) || host.is_ipv6());
 }
 
@@ -108,7 +111,8 @@ fn reference(raw: &[u8]) -> Option<String> {
     let segments = raw.strip_prefix(b"/")?.split(|byte| *byte == b'/').map(segment);
     let segments: Vec<(String, bool)> = segments.collect::<Option<_>>()?;
     let pieces = |text: &str| text.replace("%5C", "%2F").split("%2F").map(str::to_owned).collect::<Vec<_>>();
-    let any_piece = |test: &dyn Fn(&str) -> bool| segments.iter().any(|(text, _)| pieces(text).iter().any(|p| test(p)));
+    let any_piece =
+        |test: &dyn Fn(&str) -> bool| segments.iter().any(|(text, _)| pieces(text).iter().any(|p| test(p)));
     let is_dot = |text: &str| text == "." || text == "..";
     let twice = |text: &str| {
         text.to_lowercase().contains("%252e") && is_dot(&text.to_lowercase().replace("%252e", "."))

@@ -122,7 +122,8 @@ fn version_2(bytes: &[u8]) -> Option<(Header, usize)> {
         let address = |at: usize| -> IpAddr {
             match <[u8; 4]>::try_from(&block[at..at + size]) {
                 Ok(four) => IpAddr::from(four),
-                Err(_) => IpAddr::from(<[u8; 16]>::try_from(&block[at..at + size]).expect("16 bytes")).to_canonical(),
+                Err(_) => IpAddr::from(<[u8; 16]>::try_from(&block[at..at + size]).expect("16 bytes"))
+                    .to_canonical(),
             }
         };
         let port = |at: usize| u16::from(block[at]) * 256 + u16::from(block[at + 1]);

@@ -65,7 +65,11 @@ fn read(input: &[u8], cut: Cut) -> (Vec<Message>, End) {
     }
 }
 
-fn read_body(memory: &Memory, client: &mut ServerConnection, framing: Framing) -> Option<(Vec<u8>, Option<Fields>)> {
+fn read_body(
+    memory: &Memory,
+    client: &mut ServerConnection,
+    framing: Framing,
+) -> Option<(Vec<u8>, Option<Fields>)> {
     let mut body = Vec::new();
     loop {
         match drive(memory, |cx| client.poll_body(cx)).expect("the connection ends") {

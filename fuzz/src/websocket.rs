@@ -22,7 +22,11 @@ pub fn check(input: &[u8]) {
             follower.follow(&piece);
             at += piece.len();
             assert_eq!(follower.is_at_boundary(), known.ends[at], "{cut:?} at {at}");
-            assert_eq!(follower.closing, known.closing_at.is_some_and(|place| place <= at), "{cut:?} at {at}");
+            assert_eq!(
+                follower.closing,
+                known.closing_at.is_some_and(|place| place <= at),
+                "{cut:?} at {at}"
+            );
         }
     }
 }
