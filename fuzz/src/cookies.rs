@@ -86,13 +86,17 @@ fn percent_decoded(text: &[u8]) -> Vec<u8> {
     decoded
 }
 
-/// What was learnt from the first bytes stays so with more of them, up to the most that is read.
+/// What was learnt from the first bytes stays so with more of them, and nothing is missed by giving up early.
 fn check_body(body: &[u8]) {
     let body = &body[..body.len().min(LONGEST_HANDSHAKE)];
     let whole = learn_from_body(body);
     for end in 0..body.len() {
         match learn_from_body(&body[..end]) {
             Learned::NeedMore => {}
+            // Whoever gave up reads no more: with more bytes there must not have been a session.
+            Learned::NotHandshake => {
+                assert!(!matches!(whole, Learned::Learn { .. }), "given up after {end} bytes, too early");
+            }
             early => assert_eq!(early, whole, "learnt from {end} bytes and changed later"),
         }
     }
