@@ -1,7 +1,7 @@
 # What there is to do here. `make` alone lists it.
 
 .DEFAULT_GOAL := help
-.PHONY: help run load test compose-test bench build check fmt docs certs api-test
+.PHONY: help run load test compose-test bench build check fmt docs certs api-test fuzz
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -43,3 +43,6 @@ certs: ## make the certificates for localhost in certs-dev/
 api-test: ## hold the control interface against its description, by schemathesis from PyPI
 	@cargo build --locked --quiet
 	@scripts/api-test
+
+fuzz: ## feed each fuzz target for 30 s; FUZZ="--seconds 1200 path" says otherwise
+	@exec scripts/fuzz $(FUZZ)

@@ -208,12 +208,6 @@ enum Unread {
     Foreign,
 }
 
-impl From<serde_json::Error> for Unread {
-    fn from(error: serde_json::Error) -> Self {
-        if error.is_eof() { Self::Incomplete } else { Self::Foreign }
-    }
-}
-
 /// Engine.IO 4: `0{...}`, perhaps with more packets behind. Engine.IO 3: the same behind its length, `97:0{...}`.
 fn read_payload(payload: &[u8]) -> Result<Open, Unread> {
     let payload = payload.trim_ascii_start();
@@ -251,7 +245,18 @@ fn read_jsonp(body: &[u8]) -> Result<Open, Unread> {
 
 /// The first JSON value of a text, whatever follows it.
 fn read_first<'a, T: Deserialize<'a>>(json: &'a [u8]) -> Result<T, Unread> {
-    Ok(T::deserialize(&mut serde_json::Deserializer::from_slice(json))?)
+    T::deserialize(&mut serde_json::Deserializer::from_slice(json)).map_err(|error| {
+        if error.is_eof() || is_cut_number(json, &error) { Unread::Incomplete } else { Unread::Foreign }
+    })
+}
+
+/// In a field that it passes over, serde_json 1 takes the end of the text behind `1.`, `1e` or `-` for a mistake.
+fn is_cut_number(json: &[u8], error: &serde_json::Error) -> bool {
+    let lines = json.split(|byte| *byte == b'\n');
+    let (line, column) = lines.fold((0, 0), |(line, _), text| (line + 1, text.len()));
+    error.is_syntax()
+        && (error.line(), error.column()) >= (line, column)
+        && matches!(json.last(), Some(b'.' | b'e' | b'E' | b'+' | b'-'))
 }
 
 /// Undoes percent-encoding, as clients may encode an id of other characters than Engine.IO's own.
@@ -306,6 +311,20 @@ mod tests {
             for end in 0..whole {
                 assert_eq!(learn_from_body(&body.as_bytes()[..end]), Learned::NeedMore, "{}", &body[..end]);
             }
+        }
+    }
+
+    #[test]
+    fn a_response_may_be_cut_in_a_number_that_does_not_matter() {
+        let more = OPEN.replace("\"upgrades\"", "\"load\":-1.5e+3,\"z\":[2E-1],\"upgrades\"");
+        for body in [format!("0{more}"), format!("0{}", more.replace(',', ",\n"))] {
+            for end in 0..body.len() {
+                assert_eq!(learn_from_body(&body.as_bytes()[..end]), Learned::NeedMore, "{}", &body[..end]);
+            }
+            assert_eq!(learn_from_body(body.as_bytes()), learned());
+        }
+        for body in ["0{\"a\":1.x", "0{\"a\":-,", "0{\"a\":1e}", "0{x-", "0{\"a\":x\n-"] {
+            assert_eq!(learn_from_body(body.as_bytes()), Learned::NotHandshake, "{body}");
         }
     }
 

@@ -83,6 +83,10 @@ impl Decoder {
                         Ok(Step::More(TRAILERS))
                     };
                 };
+                // More may be at hand than would have been waited for.
+                if end > TRAILERS {
+                    return Err(BAD_TRAILERS);
+                }
                 *trailers = parse_trailers(&bytes[..end]).map_err(|_| BAD_TRAILERS)?;
                 self.state = State::End;
                 Ok(Step::End(end))
@@ -217,6 +221,15 @@ mod tests {
         #[test]
         fn arbitrary_bytes_never_panic(coded in prop::collection::vec(any::<u8>(), 0..200)) {
             let _ = decode(&coded, &[]);
+        }
+    }
+
+    #[test]
+    fn trailers_are_bounded_however_they_are_cut() {
+        let coded = |length: usize| format!("0\r\nA: {}\r\n\r\n", "x".repeat(length - 7)).into_bytes();
+        for cut in [0, 100, 10_000] {
+            assert!(decode(&coded(TRAILERS), &[cut; 9000]).is_ok(), "{cut}");
+            assert!(decode(&coded(TRAILERS + 1), &[cut; 9000]).is_err(), "{cut}");
         }
     }
 
