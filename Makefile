@@ -1,7 +1,7 @@
 # What there is to do here. `make` alone lists it.
 
 .DEFAULT_GOAL := help
-.PHONY: help run load test compose-test bench build check fmt docs certs api-test
+.PHONY: help run load test compose-test bench build check fmt docs certs api-test smuggle hostile
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -43,3 +43,9 @@ certs: ## make the certificates for localhost in certs-dev/
 api-test: ## hold the control interface against its description, by schemathesis from PyPI
 	@cargo build --locked --quiet
 	@scripts/api-test
+
+smuggle: ## mutated requests through Lintel to real servers, 50,000 for each (SMUGGLE="--cases 1000 --seed 7" says otherwise)
+	@scripts/smuggle $(SMUGGLE)
+
+hostile: ## attacks at scale with a normal client beside them: latency, memory and descriptors (some fifteen minutes)
+	@scripts/hostile $(HOSTILE)

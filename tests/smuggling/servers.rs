@@ -67,11 +67,11 @@ impl fmt::Display for Kind {
 }
 
 impl Kind {
-    fn program(self) -> &'static str {
+    fn program(self) -> PathBuf {
         match self {
-            Self::Node | Self::LenientNode => "node",
-            Self::Nginx => "nginx",
-            Self::Python => "python3",
+            Self::Node | Self::LenientNode => "node".into(),
+            Self::Nginx => nginx(),
+            Self::Python => "python3".into(),
         }
     }
 
@@ -92,7 +92,7 @@ impl Server {
             Kind::Node => command.arg(script("recorder.mjs")),
             Kind::LenientNode => command.arg(script("recorder.mjs")).arg("lenient"),
             Kind::Python => command.arg("-B").arg(script("recorder.py")),
-            Kind::Nginx => command.arg("-c").arg(nginx_config(folder.path())).arg("-p").arg(folder.path()),
+            Kind::Nginx => command.arg("-e").arg(folder.path().join("error.log")).arg("-c").arg(nginx_config(folder.path())).arg("-p").arg(folder.path()),
         };
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
         let mut child = command.spawn().expect("the server starts");
@@ -145,6 +145,13 @@ impl Drop for Server {
         }
         let _ = self.child.wait();
     }
+}
+
+/// The one that is installed, else the one that scripts/setup unpacked beside the build.
+fn nginx() -> PathBuf {
+    let unpacked = Path::new(env!("CARGO_BIN_EXE_lintel")).ancestors().nth(2).expect("a target folder");
+    let unpacked = unpacked.join("peers/nginx/usr/sbin/nginx");
+    if unpacked.exists() { unpacked } else { "nginx".into() }
 }
 
 fn script(name: &str) -> PathBuf {

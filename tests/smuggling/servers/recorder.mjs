@@ -12,6 +12,8 @@ const text = (latin1) => Buffer.from(latin1, 'latin1').toString('utf8');
 
 const server = createServer({
 	insecureHTTPParser: process.argv[2] === 'lenient',
+	// As much as Lintel passes on.
+	maxHeaderSize: 64 * 1024,
 	keepAliveTimeout: 0,
 	requestTimeout: 0,
 	connectionsCheckingInterval: 3_600_000,
