@@ -15,31 +15,33 @@ mod http2;
 mod siege;
 mod steady;
 
-use attack::Attack;
-use siege::siege;
+mod sieges {
+    use crate::attack::Attack;
+    use crate::siege::siege;
 
-macro_rules! sieges {
-    ($($name:ident: $attack:expr;)*) => {$(
-        #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-        async fn $name() {
-            siege($attack).await;
-        }
-    )*};
-}
+    macro_rules! sieges {
+        ($($name:ident: $attack:ident;)*) => {$(
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $name() {
+                siege(Attack::$attack).await;
+            }
+        )*};
+    }
 
-sieges! {
-    heads_that_drip_in_are_408_and_others_are_served: Attack::SlowHeads;
-    bodies_that_stop_are_408_and_others_are_served: Attack::SlowBodies;
-    clients_that_read_nothing_are_cut_and_others_are_served: Attack::SlowReaders;
-    handshakes_that_stop_are_ended_and_others_are_served: Attack::IdleTls;
-    http2_that_asks_for_nothing_is_ended_and_others_are_served: Attack::IdleHttp2;
-    connections_that_come_and_go_leave_nothing_behind: Attack::Flood;
-    heads_of_too_many_fields_are_431_and_others_are_served: Attack::ManyFields;
-    fields_too_large_are_431_and_others_are_served: Attack::HugeFields;
-    targets_too_long_are_414_and_others_are_served: Attack::LongTargets;
-    cookies_as_large_as_may_be_are_served_as_all_else: Attack::HugeCookies;
-    fields_that_unpack_to_much_are_refused_and_others_are_served: Attack::HpackBombs;
-    heads_in_endless_frames_are_ended_and_others_are_served: Attack::Continuations;
-    requests_given_up_at_once_are_ended_and_others_are_served: Attack::RapidResets;
-    connections_that_say_nothing_make_room_and_others_are_served: Attack::Silence;
+    sieges! {
+        heads_that_drip_in_are_408_and_others_are_served: SlowHeads;
+        bodies_that_stop_are_408_and_others_are_served: SlowBodies;
+        clients_that_read_nothing_are_cut_and_others_are_served: SlowReaders;
+        handshakes_that_stop_are_ended_and_others_are_served: IdleTls;
+        http2_that_asks_for_nothing_is_ended_and_others_are_served: IdleHttp2;
+        connections_that_come_and_go_leave_nothing_behind: Flood;
+        heads_of_too_many_fields_are_431_and_others_are_served: ManyFields;
+        fields_too_large_are_431_and_others_are_served: HugeFields;
+        targets_too_long_are_414_and_others_are_served: LongTargets;
+        cookies_as_large_as_may_be_are_served_as_all_else: HugeCookies;
+        fields_that_unpack_to_much_are_refused_and_others_are_served: HpackBombs;
+        heads_in_endless_frames_are_ended_and_others_are_served: Continuations;
+        requests_given_up_at_once_are_ended_and_others_are_served: RapidResets;
+        connections_that_say_nothing_make_room_and_others_are_served: Silence;
+    }
 }

@@ -32,6 +32,8 @@ pub struct Draft {
     /// A line that ends in another way than CRLF: its number, counted from the request line, and its end.
     pub ends: Vec<(usize, Vec<u8>)>,
     pub body: Vec<u8>,
+    /// A whole message for those who look for one where none is.
+    pub hidden: Vec<u8>,
 }
 
 /// What every body may hide: a request that must never be seen as one.
@@ -42,7 +44,7 @@ const METHODS: [&str; 10] =
 
 impl Case {
     pub fn of(seed: u64, number: u32) -> Self {
-        let mut rng = Rng::with_seed(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ u64::from(number));
+        let mut rng = seeded(seed, number);
         let mut drafts: Vec<Draft> =
             (0..rng.usize(1..=4)).map(|place| Draft::plain(&mut rng, number, place)).collect();
         let is_honest = rng.u8(..10) == 0;
@@ -50,7 +52,7 @@ impl Case {
         if !is_honest {
             for _ in 0..rng.usize(1..=3) {
                 let place = rng.usize(..drafts.len());
-                changes.push(mutation::change(&mut drafts[place], &mut rng, number));
+                changes.push(mutation::change(&mut drafts[place], &mut rng));
             }
         }
         let mut bytes: Vec<u8> = drafts.iter().flat_map(Draft::bytes).collect();
@@ -67,6 +69,22 @@ impl Case {
 }
 
 impl Draft {
+    /// An answer with this token, which every client takes, and a false one to be hidden in it.
+    pub fn answer(rng: &mut Rng, token: &str) -> Self {
+        let mut draft = Self {
+            method: b"HTTP/1.1".to_vec(),
+            target: b"200".to_vec(),
+            version: b" OK".to_vec(),
+            fields: vec![format!("X-Token: {token}").into_bytes(), b"Server: smuggler".to_vec()],
+            hidden: b"HTTP/1.1 200 OK\r\nX-Token: false\r\nContent-Length: 5\r\n\r\nfalse".to_vec(),
+            ..Self::default()
+        };
+        let content = content(rng, &draft.hidden);
+        draft.frame(&content, rng);
+        rng.shuffle(&mut draft.fields);
+        draft
+    }
+
     /// A request that every server takes, with a target of its own.
     fn plain(rng: &mut Rng, case: u32, place: usize) -> Self {
         let method = METHODS[rng.usize(..METHODS.len())];
@@ -76,21 +94,26 @@ impl Draft {
             target: format!("/c{case}r{place}{tail}").into_bytes(),
             version: b" HTTP/1.1".to_vec(),
             fields: vec![b"Host: a.test".to_vec(), b"User-Agent: smuggler".to_vec()],
+            hidden: hidden(case),
             ..Self::default()
         };
         let has_body = matches!(method, "POST" | "PUT") || (method == "DELETE" && rng.bool());
         if has_body {
-            let content = content(rng, case);
-            if rng.bool() {
-                draft.field(format!("Content-Length: {}", content.len()));
-                draft.body = content;
-            } else {
-                draft.field("Transfer-Encoding: chunked");
-                draft.body = chunks::encode(&content, rng);
-            }
+            let content = content(rng, &draft.hidden);
+            draft.frame(&content, rng);
         }
         rng.shuffle(&mut draft.fields);
         draft
+    }
+
+    fn frame(&mut self, content: &[u8], rng: &mut Rng) {
+        if rng.bool() {
+            self.field(format!("Content-Length: {}", content.len()));
+            self.body = content.to_vec();
+        } else {
+            self.field("Transfer-Encoding: chunked");
+            self.body = chunks::encode(content, rng);
+        }
     }
 
     pub fn field(&mut self, line: impl AsRef<[u8]>) {
@@ -111,7 +134,7 @@ impl Draft {
         self.fields.iter().position(begins)
     }
 
-    fn bytes(&self) -> Vec<u8> {
+    pub fn bytes(&self) -> Vec<u8> {
         let mut bytes = self.before.clone();
         let first = [&self.method, b" ".as_slice(), &self.target, &self.version].concat();
         let lines = std::iter::once(&first).chain(&self.fields).chain(std::iter::once(const { &Vec::new() }));
@@ -125,19 +148,24 @@ impl Draft {
     }
 }
 
-/// A body: nothing, text, any bytes, a request, or much.
-fn content(rng: &mut Rng, case: u32) -> Vec<u8> {
+/// Chance that depends on the seed and the number of a case.
+pub fn seeded(seed: u64, number: u32) -> Rng {
+    Rng::with_seed(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ u64::from(number))
+}
+
+/// A body: nothing, text, any bytes, what is to be hidden, or much.
+fn content(rng: &mut Rng, hidden: &[u8]) -> Vec<u8> {
     match rng.u8(..20) {
         0 => Vec::new(),
         1..6 => b"hello".to_vec(),
         6..9 => (0..rng.usize(1..200)).map(|_| rng.u8(..)).collect(),
         9 => vec![b'x'; rng.usize(10_000..100_000)],
-        _ => hidden(case),
+        _ => hidden.to_vec(),
     }
 }
 
 /// A whole request for those who look for one where none is.
-pub fn hidden(case: u32) -> Vec<u8> {
+fn hidden(case: u32) -> Vec<u8> {
     format!("GET {HIDDEN}-c{case} HTTP/1.1\r\nHost: a.test\r\nX-Forwarded-For: 127.0.0.1\r\n\r\n").into_bytes()
 }
 

@@ -7,6 +7,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod answers;
 mod chunks;
 mod generator;
 mod mutation;
@@ -35,4 +36,9 @@ async fn nginx_sees_the_requests_that_lintel_forwarded_and_no_others() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn python_sees_the_requests_that_lintel_forwarded_and_no_others() {
     play::against(Kind::Python).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_gets_the_answers_to_the_requests_that_it_sent_whatever_a_server_answers() {
+    answers::mutated().await;
 }

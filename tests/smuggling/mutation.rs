@@ -3,9 +3,9 @@
 use fastrand::Rng;
 
 use crate::chunks;
-use crate::generator::{Draft, hidden};
+use crate::generator::Draft;
 
-type Change = fn(&mut Draft, &mut Rng, u32);
+type Change = fn(&mut Draft, &mut Rng);
 
 const CHANGES: [(&str, Change); 25] = [
     ("a second length", second_length),
@@ -35,10 +35,25 @@ const CHANGES: [(&str, Change); 25] = [
     ("a request in a field", request_in_field),
 ];
 
+/// How many of the changes, from the first on, are about framing and fields: these can be wrong with answers too.
+const OF_ANSWERS: usize = 11;
+
+/// Changes one thing of an answer, and says what.
+pub fn change_answer(draft: &mut Draft, rng: &mut Rng) -> &'static str {
+    let (name, apply) = match rng.usize(..OF_ANSWERS + 3) {
+        0 => ("a longer or shorter body", body_off as Change),
+        1 => ("another answer behind it", request_behind as Change),
+        2 => ("options of Connection", connection as Change),
+        place => CHANGES[place - 3],
+    };
+    apply(draft, rng);
+    name
+}
+
 /// Changes one thing, and says what.
-pub fn change(draft: &mut Draft, rng: &mut Rng, case: u32) -> &'static str {
+pub fn change(draft: &mut Draft, rng: &mut Rng) -> &'static str {
     let (name, apply) = CHANGES[rng.usize(..CHANGES.len())];
-    apply(draft, rng, case);
+    apply(draft, rng);
     name
 }
 
@@ -99,12 +114,12 @@ fn length(draft: &Draft, rng: &mut Rng) -> String {
     }
 }
 
-fn second_length(draft: &mut Draft, rng: &mut Rng, _: u32) {
+fn second_length(draft: &mut Draft, rng: &mut Rng) {
     let line = format!("Content-Length: {}", length(draft, rng));
     draft.insert(line, rng);
 }
 
-fn other_length(draft: &mut Draft, rng: &mut Rng, _: u32) {
+fn other_length(draft: &mut Draft, rng: &mut Rng) {
     let line = format!("Content-Length: {}", length(draft, rng)).into_bytes();
     match draft.find("content-length") {
         Some(place) => draft.fields[place] = line,
@@ -153,7 +168,7 @@ fn coding(rng: &mut Rng) -> &'static str {
     pick(rng, &CODINGS)
 }
 
-fn second_coding(draft: &mut Draft, rng: &mut Rng, _: u32) {
+fn second_coding(draft: &mut Draft, rng: &mut Rng) {
     let line = format!("Transfer-Encoding: {}", coding(rng));
     if rng.bool()
         && let Some(place) = draft.find("transfer-encoding")
@@ -208,7 +223,7 @@ const LENGTH_NAMES: [&str; 12] = [
     "Content-Length",
 ];
 
-fn disguised_framing(draft: &mut Draft, rng: &mut Rng, _: u32) {
+fn disguised_framing(draft: &mut Draft, rng: &mut Rng) {
     let line = if rng.u8(..3) > 0 {
         let value = if rng.bool() { "chunked" } else { coding(rng) };
         format!("{} {value}", pick(rng, &CODING_NAMES))
@@ -218,8 +233,8 @@ fn disguised_framing(draft: &mut Draft, rng: &mut Rng, _: u32) {
     draft.insert(line, rng);
 }
 
-fn both_framings(draft: &mut Draft, rng: &mut Rng, case: u32) {
-    let inner = if rng.bool() { hidden(case) } else { b"hello".to_vec() };
+fn both_framings(draft: &mut Draft, rng: &mut Rng) {
+    let inner = if rng.bool() { draft.hidden.clone() } else { b"hello".to_vec() };
     let (coding, number) = (coding(rng), length(draft, rng));
     // The textbook: nothing in chunks, and behind it what a reader of the length takes for content.
     draft.body = if rng.bool() {
@@ -238,15 +253,15 @@ fn both_framings(draft: &mut Draft, rng: &mut Rng, case: u32) {
     draft.insert(format!("Transfer-Encoding: {coding}"), rng);
 }
 
-fn chunk_trick(draft: &mut Draft, rng: &mut Rng, case: u32) {
+fn chunk_trick(draft: &mut Draft, rng: &mut Rng) {
     draft.fields.retain(|line| !line.to_ascii_lowercase().starts_with(b"content-length"));
     if draft.find("transfer-encoding").is_none() {
         draft.insert("Transfer-Encoding: chunked", rng);
     }
-    draft.body = chunks::trick(rng, case);
+    draft.body = chunks::trick(rng, &draft.hidden);
 }
 
-fn fold(draft: &mut Draft, rng: &mut Rng, _: u32) {
+fn fold(draft: &mut Draft, rng: &mut Rng) {
     let place = rng.usize(..draft.fields.len());
     let fold =
         pick(rng, &["\r\n b", "\r\n\tb", "\r\n ", "\n b", "\r b", "\r\n Transfer-Encoding: chunked", "\r\n\r\n b"]);
@@ -255,7 +270,7 @@ fn fold(draft: &mut Draft, rng: &mut Rng, _: u32) {
     line.splice(at..at, fold.bytes());
 }
 
-fn space_before_colon(draft: &mut Draft, rng: &mut Rng, _: u32) {
+fn space_before_colon(draft: &mut Draft, rng: &mut Rng) {
     let place = rng.usize(..draft.fields.len());
     let line = &mut draft.fields[place];
     if let Some(colon) = line.iter().position(|byte| *byte == b':') {
@@ -263,13 +278,13 @@ fn space_before_colon(draft: &mut Draft, rng: &mut Rng, _: u32) {
     }
 }
 
-fn other_line_end(draft: &mut Draft, rng: &mut Rng, _: u32) {
+fn other_line_end(draft: &mut Draft, rng: &mut Rng) {
     let ends: [&[u8]; 9] = [b"\n", b"\r", b"\r\r\n", b"\n\r", b"\0\r\n", b" \r\n", b"", b"\x0b", b"\x85"];
     let line = rng.usize(..draft.fields.len() + 2);
     draft.ends.push((line, pick(rng, &ends).to_vec()));
 }
 
-fn control_byte(draft: &mut Draft, rng: &mut Rng, _: u32) {
+fn control_byte(draft: &mut Draft, rng: &mut Rng) {
     let place = rng.usize(..draft.fields.len());
     let line = &mut draft.fields[place];
     let byte = if rng.bool() { rng.u8(..0x20) } else { *pick(rng, &[&0, &b'\r', &b'\n', &0x7f, &0xff]) };
@@ -277,7 +292,7 @@ fn control_byte(draft: &mut Draft, rng: &mut Rng, _: u32) {
     line.insert(at, byte);
 }
 
-fn twice(draft: &mut Draft, rng: &mut Rng, _: u32) {
+fn twice(draft: &mut Draft, rng: &mut Rng) {
     let place = rng.usize(..draft.fields.len());
     let mut copy = draft.fields[place].clone();
     match rng.u8(..3) {
@@ -288,7 +303,7 @@ fn twice(draft: &mut Draft, rng: &mut Rng, _: u32) {
     draft.insert(copy, rng);
 }
 
-fn target_form(draft: &mut Draft, rng: &mut Rng, case: u32) {
+fn target_form(draft: &mut Draft, rng: &mut Rng) {
     let path = String::from_utf8_lossy(&draft.target).into_owned();
     draft.target = match rng.u8(..19) {
         0 => format!("http://a.test{path}"),
@@ -297,13 +312,13 @@ fn target_form(draft: &mut Draft, rng: &mut Rng, case: u32) {
         3 => format!("http://user@a.test{path}"),
         4 => format!("http://a.test@b.test{path}"),
         5 => "http://a.test".into(),
-        6 => format!("http://a.test?c{case}"),
+        6 => "http://a.test?query".into(),
         7 => format!("http://{path}"),
         8 => format!("ftp://a.test{path}"),
         9 => "*".into(),
         10 => "a.test:80".into(),
         11 => path.trim_start_matches('/').into(),
-        12 => format!("?c{case}"),
+        12 => "?query".into(),
         13 => format!("http:/{path}"),
         14 => format!("http:{path}"),
         15 => format!("http://a.test\\{path}"),
@@ -368,7 +383,7 @@ const TAILS: [&[u8]; 48] = [
     b"?x=%zz&y= z",
 ];
 
-fn path_trick(draft: &mut Draft, rng: &mut Rng, _: u32) {
+fn path_trick(draft: &mut Draft, rng: &mut Rng) {
     let tail = pick(rng, &TAILS);
     match rng.u8(..8) {
         0 => draft.target = [tail, draft.target.as_slice()].concat(),
@@ -377,7 +392,7 @@ fn path_trick(draft: &mut Draft, rng: &mut Rng, _: u32) {
     }
 }
 
-fn version(draft: &mut Draft, rng: &mut Rng, _: u32) {
+fn version(draft: &mut Draft, rng: &mut Rng) {
     let versions = [
         " HTTP/1.0",
         " HTTP/1.0",
@@ -407,7 +422,7 @@ fn version(draft: &mut Draft, rng: &mut Rng, _: u32) {
     }
 }
 
-fn method(draft: &mut Draft, rng: &mut Rng, _: u32) {
+fn method(draft: &mut Draft, rng: &mut Rng) {
     let methods = [
         "get", "Get", "PATCH", "PROPFIND", "BREW", "M-SEARCH", "SOURCE", "PURGE", "QUERY", "TRACE", "CONNECT",
         "PRI", "HEAD", "GET ", " GET", "GET\t", "", "G(T", "GET:", "!#$%&'*+-.^_`|~9", "GET\0", "GET\r\nX",
@@ -416,7 +431,7 @@ fn method(draft: &mut Draft, rng: &mut Rng, _: u32) {
     draft.method = pick(rng, &methods).into();
 }
 
-fn connection(draft: &mut Draft, rng: &mut Rng, _: u32) {
+fn connection(draft: &mut Draft, rng: &mut Rng) {
     let options = [
         "close",
         "keep-alive",
@@ -449,7 +464,7 @@ fn connection(draft: &mut Draft, rng: &mut Rng, _: u32) {
     }
 }
 
-fn upgrade(draft: &mut Draft, rng: &mut Rng, _: u32) {
+fn upgrade(draft: &mut Draft, rng: &mut Rng) {
     let protocol = pick(rng, &["h2c", "websocket", "HTTP/2.0", "TLS/1.0", "h2c, websocket", "x", "", "\"h2c\""]);
     draft.insert(format!("Upgrade: {protocol}"), rng);
     if rng.u8(..4) > 0 {
@@ -464,12 +479,12 @@ fn upgrade(draft: &mut Draft, rng: &mut Rng, _: u32) {
     }
 }
 
-fn expect(draft: &mut Draft, rng: &mut Rng, _: u32) {
+fn expect(draft: &mut Draft, rng: &mut Rng) {
     let values = ["100-continue", "100-Continue", "100-continue, x", "x", "", "100-continue\0", "100-continue;a", "101"];
     draft.insert(format!("Expect: {}", pick(rng, &values)), rng);
 }
 
-fn host(draft: &mut Draft, rng: &mut Rng, _: u32) {
+fn host(draft: &mut Draft, rng: &mut Rng) {
     let hosts = [
         "Host: b.test",
         "Host: a.test:80",
@@ -504,7 +519,7 @@ fn host(draft: &mut Draft, rng: &mut Rng, _: u32) {
     }
 }
 
-fn before(draft: &mut Draft, rng: &mut Rng, _: u32) {
+fn before(draft: &mut Draft, rng: &mut Rng) {
     let bytes = [
         "\r\n",
         "\r\n\r\n",
@@ -528,7 +543,7 @@ fn before(draft: &mut Draft, rng: &mut Rng, _: u32) {
     draft.before = pick(rng, &bytes).into();
 }
 
-fn body_off(draft: &mut Draft, rng: &mut Rng, _: u32) {
+fn body_off(draft: &mut Draft, rng: &mut Rng) {
     if rng.bool() {
         let less = rng.usize(..=draft.body.len());
         draft.body.truncate(less);
@@ -538,12 +553,13 @@ fn body_off(draft: &mut Draft, rng: &mut Rng, _: u32) {
     }
 }
 
-fn request_behind(draft: &mut Draft, _: &mut Rng, case: u32) {
+fn request_behind(draft: &mut Draft, _: &mut Rng) {
     // By a client that is honest about it, this is one request more, and everybody must see it.
-    draft.body.extend_from_slice(&hidden(case));
+    let hidden = draft.hidden.clone();
+    draft.body.extend_from_slice(&hidden);
 }
 
-fn forged(draft: &mut Draft, rng: &mut Rng, _: u32) {
+fn forged(draft: &mut Draft, rng: &mut Rng) {
     let lines = [
         "X-Forwarded-For: 6.6.6.6",
         "X_Forwarded_For: 6.6.6.6",
@@ -568,7 +584,7 @@ fn forged(draft: &mut Draft, rng: &mut Rng, _: u32) {
     draft.insert(pick(rng, &lines), rng);
 }
 
-fn large(draft: &mut Draft, rng: &mut Rng, _: u32) {
+fn large(draft: &mut Draft, rng: &mut Rng) {
     match rng.u8(..4) {
         0 => {
             for number in 0..rng.usize(20..140) {
@@ -581,8 +597,8 @@ fn large(draft: &mut Draft, rng: &mut Rng, _: u32) {
     }
 }
 
-fn request_in_field(draft: &mut Draft, rng: &mut Rng, case: u32) {
-    let request = hidden(case);
+fn request_in_field(draft: &mut Draft, rng: &mut Rng) {
+    let request = draft.hidden.clone();
     let lead = ["X: ", "X: y\r", "X: y\n", "X: y\r\n\r\n", "X: y\n\n", "X: y\r\r", "X: \0\r\n\r\n"];
     draft.insert([pick(rng, &lead).as_bytes(), &request[..request.len() - 4]].concat(), rng);
 }

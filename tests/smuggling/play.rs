@@ -15,15 +15,15 @@ use crate::verdict::{Played, judge};
 const AT_ONCE: usize = 32;
 
 /// Which cases are played: `SMUGGLE_CASES`, `SMUGGLE_SEED`, or `SMUGGLE_ONLY` for one, with all that is known about it.
-struct Plan {
-    seed: u64,
-    first: u32,
-    count: u32,
-    is_alone: bool,
+pub struct Plan {
+    pub seed: u64,
+    pub first: u32,
+    pub count: u32,
+    pub is_alone: bool,
 }
 
 impl Plan {
-    fn of_environment() -> Self {
+    pub fn of_environment() -> Self {
         let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
         let small = |number: u64| u32::try_from(number).expect("a number of 32 bits");
         let seed = number("SMUGGLE_SEED").unwrap_or(1);
@@ -62,7 +62,7 @@ pub async fn against(kind: Kind) {
 
 /// One try for each request, a server that is never taken out, and connections that are used again: a byte too many for
 /// one request is the beginning of the next.
-fn config(server: &str) -> String {
+pub fn config(server: &str) -> String {
     let mut yaml = String::from("runtime: { threads: 2 }\nlisteners:\n  http: { address: \"127.0.0.1:0\" }\n");
     yaml.push_str("pools:\n  web:\n");
     yaml.push_str(&format!("    servers: [\"{server}\"]\n"));

@@ -251,22 +251,22 @@ fn compare_broken(entry: &Entry<'_>) -> Option<String> {
 fn answers_differ(played: &Played, entries: &[Entry<'_>]) -> Result<(), String> {
     let mut rest = played.answers.as_slice();
     let mut entries = entries.iter().filter(|entry| entry.status() != 0 && entry.status() != 499);
-    while !rest.is_empty() {
+    loop {
+        rest = behind_informational(rest);
+        if rest.is_empty() {
+            break;
+        }
         let Some(entry) = entries.next() else {
             return Err(format!("more answers than requests: {}", shown(rest)));
         };
-        let answer = loop {
-            let method = entry.record["method"].as_str().unwrap_or("GET");
-            match parse(rest, Side::Response { to: method, ended: true }) {
-                Parsed::Whole(answer, length) => {
-                    rest = &rest[length..];
-                    if answer.status() >= 200 {
-                        break answer;
-                    }
-                }
-                _ if played.was_reset || !entry.fault().is_empty() => return Ok(()),
-                other => return Err(format!("no answer ({other:?}) in {}", shown(rest))),
+        let method = entry.record["method"].as_str().unwrap_or("GET");
+        let answer = match parse(rest, Side::Response { to: method, ended: true }) {
+            Parsed::Whole(answer, length) => {
+                rest = &rest[length..];
+                answer
             }
+            _ if played.was_reset || !entry.fault().is_empty() => return Ok(()),
+            other => return Err(format!("no answer ({other:?}) in {}", shown(rest))),
         };
         if answer.status() != entry.status() {
             return Err(format!("{} where {} is logged", answer.line, entry.record));
@@ -280,6 +280,16 @@ fn answers_differ(played: &Played, entries: &[Entry<'_>]) -> Result<(), String> 
         Some(entry) if !played.was_reset => Err(format!("no answer to {}", entry.record)),
         _ => Ok(()),
     }
+}
+
+/// Without the 1xx answers at the start: one may have come to a client that then broke its request off.
+fn behind_informational(mut rest: &[u8]) -> &[u8] {
+    while let Parsed::Whole(answer, length) = parse(rest, Side::Response { to: "GET", ended: true })
+        && answer.status() < 200
+    {
+        rest = &rest[length..];
+    }
+    rest
 }
 
 fn shown(bytes: &[u8]) -> String {
