@@ -113,6 +113,16 @@ impl Attack {
         })
     }
 
+    /// Bytes that a connection may cost at its most, with what waits to be sent and a server's connection.
+    pub fn most_memory(self) -> u64 {
+        match self {
+            // 128 requests at once, each with its place at the server.
+            Self::RapidResets => 128 * 32 * 1024,
+            // Buffers are 64 KiB, two on each side.
+            _ => 192 * 1024,
+        }
+    }
+
     /// `limits` of the listeners, where the attack is about them.
     pub fn limits(self, scale: Scale) -> &'static str {
         match (self, scale) {
@@ -139,7 +149,7 @@ impl Attack {
             }
             Self::SlowReaders => slow_reader(at).await,
             Self::IdleTls => {
-                let hello = if number % 2 == 0 { "" } else { "\x16\x03\x01\x02\0\x01" };
+                let hello = if number.is_multiple_of(2) { "" } else { "\x16\x03\x01\x02\0\x01" };
                 said(TcpStream::connect(at.https).await?, hello).await
             }
             Self::Flood => flood(at, number).await,
@@ -148,7 +158,8 @@ impl Attack {
                 said(TcpStream::connect(at.http).await?, &request).await
             }
             Self::HugeFields => {
-                let request = format!("GET / HTTP/1.1\r\nHost: a.test\r\nX: {}\r\n\r\n", "y".repeat(40 * 1024));
+                let request =
+                    format!("GET / HTTP/1.1\r\nHost: a.test\r\nX: {}\r\n\r\n", "y".repeat(40 * 1024));
                 said(TcpStream::connect(at.http).await?, &request).await
             }
             Self::LongTargets => {
@@ -229,7 +240,7 @@ async fn flood(at: Addresses, number: usize) -> std::io::Result<Ended> {
             _ => b"GET /large HTTP/1.1\r\nHost: a.test\r\n\r\n",
         };
         let _ = stream.write_all(sent).await;
-        if turn % 2 == 0 {
+        if turn.is_multiple_of(2) {
             socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO))?;
         }
     }

@@ -47,10 +47,7 @@ impl Gauge {
 
     pub fn highest(&self) -> Reading {
         let [memory, descriptors] = &*self.highest;
-        Reading {
-            memory: memory.load(Ordering::Relaxed),
-            descriptors: descriptors.load(Ordering::Relaxed),
-        }
+        Reading { memory: memory.load(Ordering::Relaxed), descriptors: descriptors.load(Ordering::Relaxed) }
     }
 }
 

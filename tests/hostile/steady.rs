@@ -94,7 +94,8 @@ fn run(address: SocketAddr, log: &Mutex<Log>, stopped: &Receiver<()>) {
 }
 
 fn connect(address: SocketAddr) -> Result<TcpStream, String> {
-    let stream = TcpStream::connect_timeout(&address, DEADLINE).map_err(|error| format!("connect: {error}"))?;
+    let stream =
+        TcpStream::connect_timeout(&address, DEADLINE).map_err(|error| format!("connect: {error}"))?;
     stream.set_nodelay(true).map_err(|error| error.to_string())?;
     stream.set_read_timeout(Some(DEADLINE)).map_err(|error| error.to_string())?;
     Ok(stream)

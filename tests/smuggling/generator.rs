@@ -39,8 +39,7 @@ pub struct Draft {
 /// What every body may hide: a request that must never be seen as one.
 pub const HIDDEN: &str = "/hidden";
 
-const METHODS: [&str; 10] =
-    ["GET", "GET", "GET", "POST", "POST", "POST", "PUT", "DELETE", "OPTIONS", "HEAD"];
+const METHODS: [&str; 10] = ["GET", "GET", "GET", "POST", "POST", "POST", "PUT", "DELETE", "OPTIONS", "HEAD"];
 
 impl Case {
     pub fn of(seed: u64, number: u32) -> Self {
@@ -166,7 +165,8 @@ fn content(rng: &mut Rng, hidden: &[u8]) -> Vec<u8> {
 
 /// A whole request for those who look for one where none is.
 fn hidden(case: u32) -> Vec<u8> {
-    format!("GET {HIDDEN}-c{case} HTTP/1.1\r\nHost: a.test\r\nX-Forwarded-For: 127.0.0.1\r\n\r\n").into_bytes()
+    format!("GET {HIDDEN}-c{case} HTTP/1.1\r\nHost: a.test\r\nX-Forwarded-For: 127.0.0.1\r\n\r\n")
+        .into_bytes()
 }
 
 /// Cuts bytes into up to six pieces, some of them at the most awkward places: inside a CRLF.

@@ -237,11 +237,8 @@ fn both_framings(draft: &mut Draft, rng: &mut Rng) {
     let inner = if rng.bool() { draft.hidden.clone() } else { b"hello".to_vec() };
     let (coding, number) = (coding(rng), length(draft, rng));
     // The textbook: nothing in chunks, and behind it what a reader of the length takes for content.
-    draft.body = if rng.bool() {
-        [b"0\r\n\r\n", inner.as_slice()].concat()
-    } else {
-        chunks::encode(&inner, rng)
-    };
+    draft.body =
+        if rng.bool() { [b"0\r\n\r\n", inner.as_slice()].concat() } else { chunks::encode(&inner, rng) };
     let all = draft.body.len().to_string();
     let number = if rng.bool() { all } else { number };
     draft.fields.retain(|line| {
@@ -263,8 +260,10 @@ fn chunk_trick(draft: &mut Draft, rng: &mut Rng) {
 
 fn fold(draft: &mut Draft, rng: &mut Rng) {
     let place = rng.usize(..draft.fields.len());
-    let fold =
-        pick(rng, &["\r\n b", "\r\n\tb", "\r\n ", "\n b", "\r b", "\r\n Transfer-Encoding: chunked", "\r\n\r\n b"]);
+    let fold = pick(
+        rng,
+        &["\r\n b", "\r\n\tb", "\r\n ", "\n b", "\r b", "\r\n Transfer-Encoding: chunked", "\r\n\r\n b"],
+    );
     let line = &mut draft.fields[place];
     let at = if rng.bool() { line.len() } else { rng.usize(..=line.len()) };
     line.splice(at..at, fold.bytes());
@@ -424,9 +423,30 @@ fn version(draft: &mut Draft, rng: &mut Rng) {
 
 fn method(draft: &mut Draft, rng: &mut Rng) {
     let methods = [
-        "get", "Get", "PATCH", "PROPFIND", "BREW", "M-SEARCH", "SOURCE", "PURGE", "QUERY", "TRACE", "CONNECT",
-        "PRI", "HEAD", "GET ", " GET", "GET\t", "", "G(T", "GET:", "!#$%&'*+-.^_`|~9", "GET\0", "GET\r\nX",
-        "G\u{c9}T", "GET / HTTP/1.1\r\nHost: a.test\r\n\r\nPUT",
+        "get",
+        "Get",
+        "PATCH",
+        "PROPFIND",
+        "BREW",
+        "M-SEARCH",
+        "SOURCE",
+        "PURGE",
+        "QUERY",
+        "TRACE",
+        "CONNECT",
+        "PRI",
+        "HEAD",
+        "GET ",
+        " GET",
+        "GET\t",
+        "",
+        "G(T",
+        "GET:",
+        "!#$%&'*+-.^_`|~9",
+        "GET\0",
+        "GET\r\nX",
+        "G\u{c9}T",
+        "GET / HTTP/1.1\r\nHost: a.test\r\n\r\nPUT",
     ];
     draft.method = pick(rng, &methods).into();
 }
@@ -465,10 +485,12 @@ fn connection(draft: &mut Draft, rng: &mut Rng) {
 }
 
 fn upgrade(draft: &mut Draft, rng: &mut Rng) {
-    let protocol = pick(rng, &["h2c", "websocket", "HTTP/2.0", "TLS/1.0", "h2c, websocket", "x", "", "\"h2c\""]);
+    let protocol =
+        pick(rng, &["h2c", "websocket", "HTTP/2.0", "TLS/1.0", "h2c, websocket", "x", "", "\"h2c\""]);
     draft.insert(format!("Upgrade: {protocol}"), rng);
     if rng.u8(..4) > 0 {
-        let options = pick(rng, &["Upgrade", "Upgrade, HTTP2-Settings", "upgrade, close", "keep-alive, Upgrade"]);
+        let options =
+            pick(rng, &["Upgrade", "Upgrade, HTTP2-Settings", "upgrade, close", "keep-alive, Upgrade"]);
         draft.insert(format!("Connection: {options}"), rng);
     }
     if rng.bool() {
@@ -480,7 +502,16 @@ fn upgrade(draft: &mut Draft, rng: &mut Rng) {
 }
 
 fn expect(draft: &mut Draft, rng: &mut Rng) {
-    let values = ["100-continue", "100-Continue", "100-continue, x", "x", "", "100-continue\0", "100-continue;a", "101"];
+    let values = [
+        "100-continue",
+        "100-Continue",
+        "100-continue, x",
+        "x",
+        "",
+        "100-continue\0",
+        "100-continue;a",
+        "101",
+    ];
     draft.insert(format!("Expect: {}", pick(rng, &values)), rng);
 }
 

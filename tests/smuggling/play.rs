@@ -53,7 +53,7 @@ pub async fn against(kind: Kind) {
     let ending = lintel.stop().await;
     let sights = server.stop().await;
     let verdict = judge(&played, &ending.records, &sights);
-    println!("{kind}, seed {}: {verdict}", plan.seed);
+    eprintln!("{kind}, seed {}: {verdict}", plan.seed);
     if plan.is_alone {
         show(&played[0], &ending.records, &sights);
     }
@@ -63,7 +63,8 @@ pub async fn against(kind: Kind) {
 /// One try for each request, a server that is never taken out, and connections that are used again: a byte too many for
 /// one request is the beginning of the next.
 pub fn config(server: &str) -> String {
-    let mut yaml = String::from("runtime: { threads: 2 }\nlisteners:\n  http: { address: \"127.0.0.1:0\" }\n");
+    let mut yaml =
+        String::from("runtime: { threads: 2 }\nlisteners:\n  http: { address: \"127.0.0.1:0\" }\n");
     yaml.push_str("pools:\n  web:\n");
     yaml.push_str(&format!("    servers: [\"{server}\"]\n"));
     yaml.push_str("    retries: { attempts: 0 }\n");
@@ -93,7 +94,8 @@ async fn play(case: Case, address: SocketAddr) -> Played {
     let mut answers = Vec::new();
     let reading = async { read.read_to_end(&mut answers).await.is_err() };
     let both = async { tokio::join!(sending, reading) };
-    let ((), was_reset) = within("the end of a case", both).await;
+    let what = format!("the end of case {}", case.number);
+    let ((), was_reset) = within(&what, both).await;
     Played { case, answers, was_reset }
 }
 
@@ -115,16 +117,16 @@ pub fn case_of(peer: &str) -> Option<u32> {
 }
 
 fn show(played: &Played, records: &[serde_json::Value], sights: &[crate::servers::Sight]) {
-    println!("changes: {:?}", played.case.changes);
+    eprintln!("changes: {:?}", played.case.changes);
     for piece in &played.case.pieces {
-        println!("sent: {}", piece.escape_ascii());
+        eprintln!("sent: {}", piece.escape_ascii());
     }
-    println!("strict reader: {:?}", crate::reading::read(&played.case.bytes()));
+    eprintln!("strict reader: {:?}", crate::reading::read(&played.case.bytes()));
     for record in records {
-        println!("logged: {record}");
+        eprintln!("logged: {record}");
     }
     for sight in sights {
-        println!("server: {sight:?}");
+        eprintln!("server: {sight:?}");
     }
-    println!("answers: {}", played.answers.escape_ascii());
+    eprintln!("answers: {}", played.answers.escape_ascii());
 }

@@ -92,7 +92,13 @@ impl Server {
             Kind::Node => command.arg(script("recorder.mjs")),
             Kind::LenientNode => command.arg(script("recorder.mjs")).arg("lenient"),
             Kind::Python => command.arg("-B").arg(script("recorder.py")),
-            Kind::Nginx => command.arg("-e").arg(folder.path().join("error.log")).arg("-c").arg(nginx_config(folder.path())).arg("-p").arg(folder.path()),
+            Kind::Nginx => command
+                .arg("-e")
+                .arg(folder.path().join("error.log"))
+                .arg("-c")
+                .arg(nginx_config(folder.path()))
+                .arg("-p")
+                .arg(folder.path()),
         };
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
         let mut child = command.spawn().expect("the server starts");

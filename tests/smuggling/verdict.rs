@@ -45,10 +45,16 @@ const SHOWN: usize = 12;
 
 impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { cases, honest, readable, forwarded, broken_off, kept_back, seen, refused, partial, .. } = self;
+        let Self {
+            cases, honest, readable, forwarded, broken_off, kept_back, seen, refused, partial, ..
+        } = self;
         write!(f, "{cases} cases ({honest} honest), {readable} requests by the letter; ")?;
         write!(f, "Lintel forwarded {forwarded}, broke off {broken_off}, kept back {kept_back}; ")?;
-        write!(f, "the server saw {seen} whole, refused {refused}, {partial} partial; {} wrong", self.wrong.len())
+        write!(
+            f,
+            "the server saw {seen} whole, refused {refused}, {partial} partial; {} wrong",
+            self.wrong.len()
+        )
     }
 }
 
@@ -64,7 +70,8 @@ impl Verdict {
 
 /// A target as it must come to a server: bytes beyond ASCII escaped.
 fn escaped(line: &str) -> String {
-    let escape = |byte: u8| if byte.is_ascii() { char::from(byte).to_string() } else { format!("%{byte:02X}") };
+    let escape =
+        |byte: u8| if byte.is_ascii() { char::from(byte).to_string() } else { format!("%{byte:02X}") };
     line.bytes().map(escape).collect()
 }
 
@@ -123,7 +130,9 @@ pub fn judge(played: &[Played], records: &[Value], sights: &[Sight]) -> Verdict 
         let told = wrong.into_iter().map(|what| format!("case {number} {:?}: {what}", one.case.changes));
         verdict.wrong.extend(told);
     }
-    verdict.wrong.extend(by_case.keys().map(|number| format!("records of case {number}, which was not played")));
+    verdict
+        .wrong
+        .extend(by_case.keys().map(|number| format!("records of case {number}, which was not played")));
     verdict
 }
 
@@ -200,7 +209,8 @@ impl Verdict {
         }
         if played.case.is_honest {
             self.honest += 1;
-            let served = entries.iter().filter(|entry| entry.status() == 200 && entry.fault().is_empty()).count();
+            let served =
+                entries.iter().filter(|entry| entry.status() == 200 && entry.fault().is_empty()).count();
             if served != reading.requests.len() || played.was_reset {
                 wrong.push(format!("{served} of {} honest requests were served", reading.requests.len()));
             }
@@ -235,9 +245,12 @@ fn compare(entry: &Entry<'_>, expected: Option<&Asked>) -> Option<String> {
 
 /// A request that was broken off: the server must not have it as a whole one.
 fn compare_broken(entry: &Entry<'_>) -> Option<String> {
-    let by_client = matches!(entry.fault(), "bad_request" | "client_gone" | "body_timeout" | "body_too_large");
+    let by_client =
+        matches!(entry.fault(), "bad_request" | "client_gone" | "body_timeout" | "body_too_large");
     match entry.sight {
-        Some(sight) if sight.state == State::Whole => Some(format!("broken off, but whole to the server: {sight:?}")),
+        Some(sight) if sight.state == State::Whole => {
+            Some(format!("broken off, but whole to the server: {sight:?}"))
+        }
         // A server that refuses a request before its end may cut the connection.
         None if !by_client => Some(format!("the server failed and saw nothing: {}", entry.record)),
         Some(sight) if !by_client && sight.state != State::Refused => {
