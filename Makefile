@@ -47,5 +47,5 @@ api-test: ## hold the control interface against its description, by schemathesis
 smuggle: ## mutated requests through Lintel to real servers, 50,000 for each (SMUGGLE="--cases 1000 --seed 7" says otherwise)
 	@scripts/smuggle $(SMUGGLE)
 
-hostile: ## attacks at scale with a normal client beside them: latency, memory and descriptors (some fifteen minutes)
+hostile: ## attacks at scale with a normal client beside them: latency, memory and descriptors (some ten minutes)
 	@scripts/hostile $(HOSTILE)

@@ -62,11 +62,12 @@ impl Attack {
     /// Connections at once.
     pub fn connections(self, scale: Scale) -> usize {
         match (scale, self) {
-            (Scale::Small, Self::HpackBombs | Self::Continuations | Self::RapidResets) => 40,
+            (Scale::Small, Self::RapidResets) => 10,
+            (Scale::Small, Self::HpackBombs | Self::Continuations) => 40,
             (Scale::Small, Self::SlowReaders | Self::IdleHttp2) => 100,
             (Scale::Small, Self::Silence) => 600,
             (Scale::Small, _) => 200,
-            (Scale::Large, Self::HpackBombs | Self::Continuations | Self::RapidResets) => 100,
+            (Scale::Large, Self::HpackBombs | Self::Continuations | Self::RapidResets) => 20,
             (Scale::Large, Self::Flood | Self::ManyFields | Self::HugeFields | Self::LongTargets) => 50,
             (Scale::Large, Self::HugeCookies) => 50,
             (Scale::Large, Self::SlowReaders) => 1000,

@@ -20,14 +20,14 @@ use crate::support::time::takes;
 pub enum Scale {
     /// Each connection once, with short deadlines: for every day.
     Small,
-    /// For half a minute, with the documented defaults, and with figures.
+    /// For twenty seconds, with the documented defaults, and with figures.
     Large,
 }
 
 const MIB: u64 = 1024 * 1024;
 /// How long a large attack goes on, longer than any default deadline but `keep_alive` and those of idle bodies.
-const ATTACK: Duration = Duration::from_secs(30);
-const QUIET: Duration = Duration::from_secs(10);
+const ATTACK: Duration = Duration::from_secs(20);
+const QUIET: Duration = Duration::from_secs(6);
 /// What an allocator may keep after an attack.
 const SLACK: u64 = 48 * MIB;
 

@@ -403,7 +403,10 @@ mod tests {
         let malformed = ("x", "a\0b");
         assert_eq!(refused(&[("x", &long), ("x", &long), malformed]), Some(ParseHeadError::TooLarge));
         // Within it, what is malformed says so before what is too much does.
-        assert!(matches!(refused(&[malformed, ("x", &long), ("x", &long)]), Some(ParseHeadError::Malformed(_))));
+        assert!(matches!(
+            refused(&[malformed, ("x", &long), ("x", &long)]),
+            Some(ParseHeadError::Malformed(_))
+        ));
         assert_eq!(refused(&[(":path", &long.repeat(2))]), Some(ParseHeadError::TargetTooLong));
     }
 }
