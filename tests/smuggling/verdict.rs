@@ -155,14 +155,20 @@ impl Verdict {
                 None => self.wrong.push(format!("the server saw what Lintel did not log: {sight:?}")),
             }
         }
+        let mut unseen: HashMap<String, Vec<(u32, usize)>> = HashMap::new();
+        for (case, entries) in by_case.iter() {
+            for (index, entry) in entries.iter().enumerate() {
+                if entry.sight.is_none() && entry.is_forwarded() {
+                    unseen.entry(escaped(&entry.line)).or_default().push((*case, index));
+                }
+            }
+        }
         for sight in nameless {
-            let is_it = |entry: &&mut Entry<'_>| {
-                entry.sight.is_none() && entry.is_forwarded() && escaped(&entry.line) == sight.line
-            };
-            let entry = match sight.state {
+            let place = match sight.state {
                 State::Whole => None,
-                _ => by_case.values_mut().flatten().find(is_it),
+                _ => unseen.get_mut(&sight.line).and_then(Vec::pop),
             };
+            let entry = place.and_then(|(case, index)| by_case.get_mut(&case)?.get_mut(index));
             match entry {
                 Some(entry) => entry.sight = Some(sight),
                 None => self.wrong.push(format!("the server saw what Lintel did not send: {sight:?}")),
