@@ -9,8 +9,8 @@ use tokio::net::{TcpSocket, TcpStream};
 use crate::generator::Case;
 use crate::servers::{Kind, Server};
 use crate::support::Lintel;
-use crate::support::time::within;
-use crate::verdict::{Played, judge};
+use crate::support::time::{DEADLINE, within};
+use crate::verdict::{End, Played, judge};
 
 const AT_ONCE: usize = 32;
 
@@ -94,9 +94,11 @@ async fn play(case: Case, address: SocketAddr) -> Played {
     let mut answers = Vec::new();
     let reading = async { read.read_to_end(&mut answers).await.is_err() };
     let both = async { tokio::join!(sending, reading) };
-    let what = format!("the end of case {}", case.number);
-    let ((), was_reset) = within(&what, both).await;
-    Played { case, answers, was_reset }
+    let end = match tokio::time::timeout(DEADLINE, both).await {
+        Ok(((), was_reset)) => End { was_reset, is_stuck: false },
+        Err(_) => End { was_reset: false, is_stuck: true },
+    };
+    Played { case, answers, end }
 }
 
 /// Number 0x010203 comes from 127.17.2.3.

@@ -17,8 +17,16 @@ pub struct Played {
     pub case: Case,
     /// All bytes that came back.
     pub answers: Vec<u8>,
-    /// The connection ended with a reset, so answers may be missing.
+    pub end: End,
+}
+
+/// How a connection ended.
+#[derive(Clone, Copy, Debug)]
+pub struct End {
+    /// With a reset, so answers may be missing.
     pub was_reset: bool,
+    /// Not at all, for as long as anything may take.
+    pub is_stuck: bool,
 }
 
 /// What came of all cases.
@@ -181,6 +189,12 @@ impl Verdict {
     }
 
     fn judge_one(&mut self, played: &Played, entries: &[Entry<'_>], wrong: &mut Vec<String>) {
+        if played.end.is_stuck {
+            let records: Vec<String> = entries.iter().map(|entry| entry.record.to_string()).collect();
+            let sights: Vec<_> = entries.iter().map(|entry| entry.sight).collect();
+            wrong.push(format!("never ended: {records:?} {sights:?}"));
+            return;
+        }
         let reading = read(&played.case.bytes());
         self.readable += reading.requests.len();
         let mut expected = reading.requests.iter();
@@ -217,7 +231,7 @@ impl Verdict {
             self.honest += 1;
             let served =
                 entries.iter().filter(|entry| entry.status() == 200 && entry.fault().is_empty()).count();
-            if served != reading.requests.len() || played.was_reset {
+            if served != reading.requests.len() || played.end.was_reset {
                 wrong.push(format!("{served} of {} honest requests were served", reading.requests.len()));
             }
         }
@@ -284,7 +298,7 @@ fn answers_differ(played: &Played, entries: &[Entry<'_>]) -> Result<(), String> 
                 rest = &rest[length..];
                 answer
             }
-            _ if played.was_reset || !entry.fault().is_empty() => return Ok(()),
+            _ if played.end.was_reset || !entry.fault().is_empty() => return Ok(()),
             other => return Err(format!("no answer ({other:?}) in {}", shown(rest))),
         };
         if answer.status() != entry.status() {
@@ -296,7 +310,7 @@ fn answers_differ(played: &Played, entries: &[Entry<'_>]) -> Result<(), String> 
         }
     }
     match entries.next() {
-        Some(entry) if !played.was_reset => Err(format!("no answer to {}", entry.record)),
+        Some(entry) if !played.end.was_reset => Err(format!("no answer to {}", entry.record)),
         _ => Ok(()),
     }
 }
