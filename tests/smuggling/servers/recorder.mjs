@@ -36,11 +36,19 @@ server.on('request', (request, response) => {
 	request.on('close', () => request.complete || write({ state: 'partial', id, line }));
 });
 
+// What comes behind a request that was refused is refused again, packet by packet.
+const refused = new WeakSet();
+
 server.on('clientError', (error, socket) => {
+	if (refused.has(socket)) return;
+	refused.add(socket);
 	// Without bytes, or at their end, it is a connection that was cut: what was under way has its own line.
 	if (error.rawPacket && error.code !== 'HPE_INVALID_EOF_STATE') {
-		const [first] = text(error.rawPacket.toString('latin1')).split('\r\n');
-		write({ state: 'refused', line: first.split(' ').slice(0, -1).join(' '), why: error.code });
+		const raw = error.rawPacket.toString('latin1');
+		const words = text(raw).split('\r\n')[0].split(' ');
+		// What begins with no request line can be nothing that Lintel logged.
+		const line = words.length === 3 ? words.slice(0, 2).join(' ') : `${error.code} in ${JSON.stringify(raw.slice(0, 300))}`;
+		write({ state: 'refused', line });
 	}
 	if (socket.writable) socket.end('HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n');
 	else socket.destroy();
