@@ -171,6 +171,14 @@ impl Verdict {
                 }
             }
         }
+        // Targets such as `*` are not of one case alone: those first that were answered as refusals are.
+        for places in unseen.values_mut() {
+            let is_answered = |(case, index): &(u32, usize)| {
+                let entry = by_case.get(case).and_then(|entries| entries.get(*index));
+                entry.is_some_and(|entry| entry.fault().is_empty() && entry.status() >= 400)
+            };
+            places.sort_by_key(is_answered);
+        }
         for sight in nameless {
             let place = match sight.state {
                 State::Whole => None,
