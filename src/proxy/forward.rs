@@ -372,10 +372,9 @@ mod tests {
 
     #[test]
     fn bytes_beyond_ascii_are_escaped_in_a_target_and_nothing_else_is() {
-        for (raw, sent) in [
-            ("/\u{e0}?q=\u{a0}", "/%C3%A0?q=%C2%A0"),
-            ("/%c3%a0/a%2Fb?\"<|", "/%c3%a0/a%2Fb?\"<|"),
-        ] {
+        for (raw, sent) in
+            [("/\u{e0}?q=\u{a0}", "/%C3%A0?q=%C2%A0"), ("/%c3%a0/a%2Fb?\"<|", "/%c3%a0/a%2Fb?\"<|")]
+        {
             let mut outgoing = head(&[]);
             outgoing.set_target(raw.as_bytes());
             escape_target(&mut outgoing);
