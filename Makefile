@@ -1,7 +1,7 @@
 # What there is to do here. `make` alone lists it.
 
 .DEFAULT_GOAL := help
-.PHONY: help run load test compose-test bench build check fmt docs certs api-test fuzz
+.PHONY: help run load test compose-test bench build check fmt docs certs api-test fuzz smuggle hostile
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -46,3 +46,9 @@ api-test: ## hold the control interface against its description, by schemathesis
 
 fuzz: ## feed each fuzz target for 30 s; FUZZ="--seconds 1200 path" says otherwise
 	@exec scripts/fuzz $(FUZZ)
+
+smuggle: ## mutated requests through Lintel to real servers, 50,000 for each (SMUGGLE="--cases 1000 --seed 7" says otherwise)
+	@scripts/smuggle $(SMUGGLE)
+
+hostile: ## attacks at scale with a normal client beside them: latency, memory and descriptors (some ten minutes)
+	@scripts/hostile $(HOSTILE)

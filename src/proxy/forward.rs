@@ -4,6 +4,7 @@
 
 use std::net::IpAddr;
 
+use percent_encoding::{CONTROLS, percent_encode};
 use smallvec::SmallVec;
 
 use crate::wire::body::Framing;
@@ -77,6 +78,17 @@ pub fn prepare_request(request: &Head, outgoing: &mut Head, facts: &Facts<'_>) {
         outgoing.set_known(Known::ClientCertVerified, b"SUCCESS");
         outgoing.set_known(Known::ClientCertSubject, subject.as_bytes());
         outgoing.set_known(Known::ClientCertFingerprint, fingerprint.as_bytes());
+    }
+}
+
+/// Makes the target what a URI is (RFC 3986 section 2.1), where the client sent bytes beyond ASCII as they are.
+///
+/// Servers that read heads as Latin-1 take them for other characters: Python's http.server splits its first line at 0x85
+/// and 0xA0 as at white space, so it would serve another path than the one that was routed.
+pub fn escape_target(outgoing: &mut Head) {
+    if !outgoing.target().is_ascii() {
+        let escaped: String = percent_encode(outgoing.target(), CONTROLS).collect();
+        outgoing.set_target(escaped.as_bytes());
     }
 }
 
@@ -356,6 +368,18 @@ mod tests {
         assert_eq!(client("garbage"), None);
         let standard = head(&[("Forwarded", "for=\"[2001:db8::1]:443\";proto=https, for=10.0.0.2")]);
         assert_eq!(announced_client(&standard, trusted).unwrap().to_string(), "2001:db8::1");
+    }
+
+    #[test]
+    fn bytes_beyond_ascii_are_escaped_in_a_target_and_nothing_else_is() {
+        for (raw, sent) in
+            [("/\u{e0}?q=\u{a0}", "/%C3%A0?q=%C2%A0"), ("/%c3%a0/a%2Fb?\"<|", "/%c3%a0/a%2Fb?\"<|")]
+        {
+            let mut outgoing = head(&[]);
+            outgoing.set_target(raw.as_bytes());
+            escape_target(&mut outgoing);
+            assert_eq!(String::from_utf8_lossy(outgoing.target()), sent);
+        }
     }
 
     #[test]

@@ -285,6 +285,7 @@ fn prepare(
     if let std::borrow::Cow::Owned(target) = route.rewrite.target(heads.request.target()) {
         heads.outgoing.set_target(&target);
     }
+    forward::escape_target(&mut heads.outgoing);
     if let Some(host) = route.rewrite.host() {
         heads.outgoing.set_known(Known::Host, host.as_bytes());
     }

@@ -336,9 +336,10 @@ impl Drop for Lintel {
     }
 }
 
-/// The program with these arguments, in a folder of its own.
+/// The program with these arguments, in a folder of its own; `LINTEL_BINARY` is another build of it.
 fn program(folder: &Path, environment: &[(String, String)], arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_lintel"));
+    let binary = std::env::var_os("LINTEL_BINARY").unwrap_or_else(|| env!("CARGO_BIN_EXE_lintel").into());
+    let mut command = Command::new(binary);
     command
         .args(arguments)
         .current_dir(folder)

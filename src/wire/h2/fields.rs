@@ -75,8 +75,17 @@ impl<'h> Reader<'h> {
         }
     }
 
-    /// Takes one field. After the first error the rest is only passed over, so that the decoder stays in step.
+    /// Takes one field. What is behind the first mistake or beyond the limit is only passed over, so that the decoder
+    /// stays in step. It is not even read: a byte on the wire may stand for 4 KiB of the table, and to read them each
+    /// time would hold up the thread for half a second for every 128 KiB that a client sends.
     pub fn take(&mut self, name: &[u8], value: &[u8]) {
+        self.size = self.size.saturating_add(name.len() + value.len() + FIELD_OVERHEAD);
+        if self.size > self.limits.head {
+            let is_target = name == b":path" && value.len() > self.limits.target;
+            let error = if is_target { ParseHeadError::TargetTooLong } else { ParseHeadError::TooLarge };
+            self.error.get_or_insert(error);
+            return;
+        }
         if self.error.is_none_or(|error| !matches!(error, ParseHeadError::Malformed(_)))
             && let Err(error) = self.check(name, value)
         {
@@ -100,7 +109,6 @@ impl<'h> Reader<'h> {
         if !is_name(name) {
             return Err(ParseHeadError::Malformed("a field name is not a token in lower case"));
         }
-        self.size += name.len() + value.len() + FIELD_OVERHEAD;
         let known = Known::of(name);
         match known {
             Known::Connection
@@ -118,9 +126,6 @@ impl<'h> Reader<'h> {
             }
             _ => {}
         }
-        if self.size > self.limits.head {
-            return Err(ParseHeadError::TooLarge);
-        }
         if self.head.len() >= self.limits.fields {
             return Err(ParseHeadError::TooManyFields);
         }
@@ -137,7 +142,6 @@ impl<'h> Reader<'h> {
         if self.seen.regular {
             return Err(ParseHeadError::Malformed("a pseudo-header field after a regular one"));
         }
-        self.size += name.len() + value.len() + FIELD_OVERHEAD;
         let seen = match (self.section, name) {
             (Section::Request, b":method") => &mut self.seen.method,
             (Section::Request, b":scheme") => &mut self.seen.scheme,
@@ -375,5 +379,34 @@ pub fn write_trailers(encoder: &mut Encoder, out: &mut Vec<u8>, trailers: &Head)
     encoder.begin(out);
     for field in trailers.iter() {
         encoder.field(out, field.name.as_bytes(), field.value);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMITS: Limits = Limits { head: 1024, fields: 10, target: 64 };
+
+    fn refused(fields: &[(&str, &str)]) -> Option<ParseHeadError> {
+        let mut head = Head::new();
+        let mut reader = Reader::new(&mut head, Section::Request, LIMITS);
+        for (name, value) in fields {
+            reader.take(name.as_bytes(), value.as_bytes());
+        }
+        reader.error
+    }
+
+    #[test]
+    fn what_is_beyond_the_limit_is_not_even_read() {
+        let long = "y".repeat(600);
+        let malformed = ("x", "a\0b");
+        assert_eq!(refused(&[("x", &long), ("x", &long), malformed]), Some(ParseHeadError::TooLarge));
+        // Within it, what is malformed says so before what is too much does.
+        assert!(matches!(
+            refused(&[malformed, ("x", &long), ("x", &long)]),
+            Some(ParseHeadError::Malformed(_))
+        ));
+        assert_eq!(refused(&[(":path", &long.repeat(2))]), Some(ParseHeadError::TargetTooLong));
     }
 }
