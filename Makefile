@@ -1,7 +1,7 @@
 # What there is to do here. `make` alone lists it.
 
 .DEFAULT_GOAL := help
-.PHONY: help run load test compose-test bench build check fmt docs certs api-test
+.PHONY: help run load test compose-test bench build check fmt docs certs api-test tls-grade
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -43,3 +43,7 @@ certs: ## make the certificates for localhost in certs-dev/
 api-test: ## hold the control interface against its description, by schemathesis from PyPI
 	@cargo build --locked --quiet
 	@scripts/api-test
+
+tls-grade: ## grade TLS with default settings by testssl.sh and sslscan; fails on anything weak
+	@cargo build --locked --quiet
+	@scripts/tls-grade
