@@ -4,6 +4,7 @@
 //! certificates) lives in atomics inside the parts.
 
 pub mod build;
+mod exposure;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
