@@ -1,7 +1,7 @@
 # What there is to do here. `make` alone lists it.
 
 .DEFAULT_GOAL := help
-.PHONY: help run load test compose-test bench build check fmt docs certs api-test fuzz smuggle hostile
+.PHONY: help run load test compose-test bench soak build check fmt docs certs api-test tls-grade fuzz smuggle hostile
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -19,6 +19,9 @@ test: ## install what the tests need and run everything
 
 bench: ## measure Lintel side by side with nginx, HAProxy, Envoy, Caddy and Traefik (BENCH=--quick for minutes)
 	@scripts/bench $(BENCH)
+
+soak: ## mixed traffic with reloads, rollouts and failing servers for 8 hours, and a plot; SOAK="--minutes 30" says otherwise
+	@scripts/soak $(SOAK)
 
 compose-test: ## docker-compose.yml and deploy/, with an engine of its own where none runs (root; some ten minutes)
 	@scripts/compose-test everything
@@ -52,3 +55,7 @@ smuggle: ## mutated requests through Lintel to real servers, 50,000 for each (SM
 
 hostile: ## attacks at scale with a normal client beside them: latency, memory and descriptors (some ten minutes)
 	@scripts/hostile $(HOSTILE)
+
+tls-grade: ## grade TLS with default settings by testssl.sh and sslscan; fails on anything weak
+	@cargo build --locked --quiet
+	@scripts/tls-grade

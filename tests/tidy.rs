@@ -7,6 +7,8 @@
 mod docs;
 #[path = "tidy/floors.rs"]
 mod floors;
+#[path = "tidy/security.rs"]
+mod security;
 #[path = "tidy/shape.rs"]
 mod shape;
 #[path = "tidy/tree.rs"]
@@ -42,7 +44,7 @@ fn the_tree_keeps_the_rules_of_the_house() {
         problems.extend(rule(&tree));
     }
     problems.extend(docs::reference(&tree, &keys));
-    for rule in [docs::example_configs, docs::dependencies, docs::links] {
+    for rule in [docs::example_configs, docs::dependencies, docs::links, security::tests] {
         problems.extend(rule(&tree));
     }
 

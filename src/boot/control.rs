@@ -22,8 +22,8 @@ use crate::pool::Pool;
 use crate::server::{Health, Server, process_ms};
 use crate::snapshot::build::make_server;
 use crate::snapshot::{Live, PoolPlan, Snapshot};
-use crate::upstream::connect;
 use crate::upstream::sessions::must_speak_http2;
+use crate::upstream::{Limits, connect};
 
 /// How often pools take note of ejections that ended.
 const STEP: Duration = Duration::from_secs(1);
@@ -143,6 +143,7 @@ impl Drop for Tasks {
 fn check_plan(plan: &Arc<PoolPlan>) -> Option<Arc<prober::Plan>> {
     let spec = plan.pool.spec.health_check.clone().filter(|_| plan.pool.spec.workers_of.is_none())?;
     let timeout = spec.timeout.std();
+    let limits = Limits { connect: timeout, unacknowledged: timeout };
     let scheme = if plan.tls.is_some() { "https" } else { "http" };
     let wire = if plan.http2.is_some() { Wire::Http2 { scheme } } else { Wire::Http1 };
     let (connecting, woken) = (Arc::clone(plan), Arc::clone(&plan.pool));
@@ -156,7 +157,7 @@ fn check_plan(plan: &Arc<PoolPlan>) -> Option<Arc<prober::Plan>> {
                 let (endpoint, address) = (server.endpoint.clone(), server.spec.address.clone());
                 Box::pin(async move {
                     let tls = plan.tls.as_ref().map(|tls| (tls, &address));
-                    let stream = connect(&endpoint, tls, timeout).await?;
+                    let stream = connect(&endpoint, tls, limits).await?;
                     if plan.http2.is_some() {
                         must_speak_http2(&stream, &endpoint)?;
                     }

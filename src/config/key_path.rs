@@ -21,6 +21,12 @@ const SECRET_NAMES: [&str; 9] =
 /// Keys of Lintel's own that hold a secret itself where they hold text.
 const SECRET_KEYS: [&str; 4] = ["token", "tokens", "password", "secret"];
 
+/// Whether a name is one that a secret would have.
+pub(super) fn sounds_secret(name: &str) -> bool {
+    let name = name.to_ascii_uppercase();
+    SECRET_NAMES.iter().any(|part| name.contains(part))
+}
+
 impl KeyPath {
     /// Of keys alone.
     pub fn of(keys: &[&str]) -> Self {
@@ -62,8 +68,7 @@ impl KeyPath {
             ["routes", "respond", "headers", name, ..] => name,
             _ => return false,
         };
-        let name = name.to_ascii_uppercase();
-        SECRET_NAMES.iter().any(|part| name.contains(part))
+        sounds_secret(name)
     }
 
     /// Whether text that stands here is a secret by the meaning of its key.

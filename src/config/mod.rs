@@ -11,6 +11,7 @@ pub mod file;
 mod include;
 mod interpolate;
 mod key_path;
+mod masked;
 mod merge;
 mod parse;
 mod places;

@@ -41,8 +41,10 @@ pub struct Spot {
     pub column: usize,
     /// Characters it covers, at least 1.
     pub width: usize,
-    /// The line, or what is around the place where the line is long.
+    /// The line, or what is around the place where the line is long; without secrets, see `masked`.
     pub text: String,
+    /// Secrets of the line, which no message may quote.
+    pub(super) hidden: Vec<String>,
     /// Characters of the line before `text`.
     pub skipped: usize,
     /// By which problems are sorted: files in the order they were read, then bytes.

@@ -232,7 +232,7 @@ fn shortened(text: &str) -> String {
 }
 
 /// Text with the passwords of the URLs in it left out: `redis://user:password@host`.
-fn without_password(text: &str) -> String {
+pub(super) fn without_password(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(at) = rest.find("://") {

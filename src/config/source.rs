@@ -194,6 +194,7 @@ impl Source {
 /// length; bare ones unless they are so short that they are part of ordinary words. What is said at the very value has
 /// gone through `without_value` already.
 pub(super) fn clean(problem: &mut Problem, from_env: &[EnvValue]) {
+    super::masked::hide(problem);
     for text in std::iter::once(&mut problem.message).chain(&mut problem.help) {
         for EnvValue { value, written } in from_env.iter().filter(|found| !found.value.is_empty()) {
             *text = text.replace(&format!("`{value}`"), &format!("`{written}`"));

@@ -5,6 +5,7 @@
 
 use std::path::PathBuf;
 
+use super::masked::masked;
 use super::problem::Spot;
 
 /// Characters of a line that a problem keeps on either side of its place. Lines can be as long as a file.
@@ -188,6 +189,9 @@ impl SourceFile {
         let end = floor_char(&self.text, place.end).clamp(start, to.max(start));
         let covered = self.text.get(start..end).unwrap_or("").trim_end_matches(['\n', '\r', ' ']);
         let skipped = before.saturating_sub(AROUND);
+        let previous = index.checked_sub(1).and_then(|previous| self.lines.get(previous));
+        let previous = previous.and_then(|&start| self.text.get(start..from)).unwrap_or_default();
+        let (line, hidden) = masked(line, previous);
         Spot {
             file: self.name.clone(),
             order: (place.file, start),
@@ -195,6 +199,7 @@ impl SourceFile {
             column: before + 1,
             width: covered.chars().take(AROUND).count().max(1),
             text: line.chars().skip(skipped).take(3 * AROUND).collect(),
+            hidden,
             skipped,
         }
     }

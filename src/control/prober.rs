@@ -120,6 +120,7 @@ impl Prober {
             check: Check::compile(&plan.spec, &server.spec.address, plan.wire),
             threshold: Threshold::new(&plan.spec, known),
             missing: (known == Health::Unknown).then(|| self.first_round.expect_one()),
+            complained: false,
             plan: Arc::clone(plan),
             server: Arc::clone(server),
             slots: Arc::clone(&self.slots),
@@ -139,6 +140,8 @@ struct Probe {
     now_ms: fn() -> u64,
     /// Held until the first result.
     missing: Option<Missing>,
+    /// It was said that no check could be made.
+    complained: bool,
 }
 
 impl Probe {
@@ -165,6 +168,17 @@ impl Probe {
     }
 
     fn conclude(&mut self, result: Result<(), Failure>, took: Duration) {
+        // What this machine lacks says nothing about the server; else all of them would be down with it.
+        if let Err(Failure::Connect(error)) = &result
+            && error.kind() == io::ErrorKind::OutOfMemory
+        {
+            if !std::mem::replace(&mut self.complained, true) {
+                let (pool, server) = (&*self.server.pool, &*self.server.identity);
+                tracing::error!(pool, server, %error, "cannot check servers for now");
+            }
+            return;
+        }
+        self.complained = false;
         let change = self.threshold.step(match &result {
             Ok(()) => Event::Success,
             Err(failure) => Event::Failure(failure),

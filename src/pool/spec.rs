@@ -268,7 +268,7 @@ pub struct SecretSpec {
 pub struct RetrySpec {
     /// Further tries after the first.
     pub attempts: u32,
-    /// What is tried again: `connect_failure`, `reset`, and statuses `502`, `503`, `504`.
+    /// What is tried again: `connect_failure`, `reset`, `timeout`, and statuses `502`, `503`, `504`.
     pub on: Vec<RetryOn>,
     /// Retries at most as this share of the pool's requests in the last 10 s; ten are always allowed.
     pub budget: Percent,
@@ -289,6 +289,9 @@ pub enum RetryOn {
     /// The connection ended before the response head; idempotent requests only.
     #[serde(rename = "reset")]
     Reset,
+    /// No response head within `timeouts.response`; idempotent requests only, on another server.
+    #[serde(rename = "timeout")]
+    Timeout,
     #[serde(rename = "502")]
     Status502,
     #[serde(rename = "503")]
@@ -305,6 +308,9 @@ pub struct Timeouts {
     pub connect: Duration,
     /// From the request's last byte to the response head, per attempt.
     pub response: Duration,
+    /// Without a sign of life from the server's machine: for sent bytes that it does not acknowledge or has no room for, and
+    /// for keepalive probes; then the connection ends (TCP_USER_TIMEOUT).
+    pub unacknowledged: Duration,
     /// Between two pieces of a response's body.
     pub body_idle: Duration,
     /// For a WebSocket or an event stream without a byte in either direction.
@@ -319,6 +325,7 @@ impl Default for Timeouts {
         Self {
             connect: Duration::from_secs(3),
             response: Duration::from_secs(60),
+            unacknowledged: Duration::from_secs(20),
             body_idle: Duration::from_secs(60),
             tunnel_idle: Duration::from_secs(3600),
             server_keep_alive: None,

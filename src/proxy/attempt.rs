@@ -1,6 +1,7 @@
 //! One try at one server: take or make a connection, send the request, await the head.
 
 use std::future::{Future, poll_fn};
+use std::io;
 use std::pin::pin;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
@@ -10,6 +11,7 @@ use super::forward::prepare_response;
 use super::upload::Upload;
 use crate::net::{Address, Deadline};
 use crate::observe::Fault;
+use crate::observe::metrics::RetryReason;
 use crate::pool::Lease;
 use crate::snapshot::PoolPlan;
 use crate::upstream::{ClientTls, ConnectError, connect};
@@ -44,16 +46,32 @@ impl Failed {
 pub enum Kind {
     /// Nothing was sent.
     Connect,
+    /// Nothing was sent, and no server is at fault: there was no descriptor or memory for a connection.
+    Scarce,
     /// The server says that it did nothing about the request.
     Unprocessed,
     /// The connection ended before an answer.
     Reset,
+    /// The connection ended inside the head, or because the server's machine is silent: not for having been idle too long.
+    Broken,
+    /// No answer in time.
+    TimedOut,
     /// The process that was to answer has ended; it may not have begun.
     Ended,
-    /// Too late or nonsense: another try would not help, or might do harm.
+    /// Nonsense: another try would not help, or might do harm.
     Final,
     /// The client's fault.
     Client,
+}
+
+impl Kind {
+    pub fn retry_reason(self) -> RetryReason {
+        match self {
+            Self::Connect | Self::Scarce => RetryReason::ConnectFailure,
+            Self::TimedOut => RetryReason::Timeout,
+            _ => RetryReason::Reset,
+        }
+    }
 }
 
 /// A connection that has answered.
@@ -157,12 +175,13 @@ async fn open_stream(ask: &Ask<'_>) -> Result<(Upstream, bool), Failed> {
 }
 
 fn refused(error: ConnectError) -> Failed {
-    let fault = match error {
-        ConnectError::Refused { .. } => Fault::ConnectFailed,
-        ConnectError::Timeout { .. } => Fault::ConnectTimeout,
-        ConnectError::Tls { .. } => Fault::ServerTlsFailed,
+    let (fault, kind) = match error {
+        ConnectError::Refused { .. } => (Fault::ConnectFailed, Kind::Connect),
+        ConnectError::Scarce { .. } => (Fault::ConnectFailed, Kind::Scarce),
+        ConnectError::Timeout { .. } => (Fault::ConnectTimeout, Kind::Connect),
+        ConnectError::Tls { .. } => (Fault::ServerTlsFailed, Kind::Connect),
     };
-    Failed::new(Failure::new(fault, error), Kind::Connect)
+    Failed::new(Failure::new(fault, error), kind)
 }
 
 impl<'a> Ask<'a> {
@@ -238,7 +257,7 @@ impl Awaiting<'_> {
                     Fault::ResponseTimeout,
                     format!("no response head within {:?}", self.response),
                 );
-                Poll::Ready(Err(Failed::new(failure, Kind::Final)))
+                Poll::Ready(Err(Failed::new(failure, Kind::TimedOut)))
             }
         }
     }
@@ -268,10 +287,13 @@ fn unasked_switch() -> Failed {
 }
 
 fn explain(error: ReadResponseError) -> Failed {
-    let (fault, kind) = match error {
+    let (fault, kind) = match &error {
         ReadResponseError::Unprocessed(_) => (Fault::ServerReset, Kind::Unprocessed),
+        ReadResponseError::Io(cause) if cause.kind() == io::ErrorKind::TimedOut => {
+            (Fault::ServerReset, Kind::Broken)
+        }
         ReadResponseError::Io(_) | ReadResponseError::Ended => (Fault::ServerReset, Kind::Reset),
-        ReadResponseError::Truncated => (Fault::ServerReset, Kind::Final),
+        ReadResponseError::Truncated => (Fault::ServerReset, Kind::Broken),
         ReadResponseError::Parse(_) => (Fault::BadResponse, Kind::Final),
     };
     Failed::new(Failure::new(fault, error), kind)

@@ -39,6 +39,9 @@ pub fn observe_body(lease: &Lease, status: u16, latency: Duration, failure: Opti
 }
 
 pub fn observe_failure(lease: &Lease, failed: &Failed) {
+    if failed.kind == Kind::Scarce {
+        return;
+    }
     let (outcome, failure) = match failed.failure.fault {
         Fault::ConnectFailed => (Outcome::ConnectFailed, ServerFailure::Connect),
         Fault::ConnectTimeout => (Outcome::ConnectFailed, ServerFailure::ConnectTimeout),

@@ -23,7 +23,6 @@ use super::upload::Upload;
 use crate::health::Outcome;
 use crate::life::Stage;
 use crate::observe::Fault;
-use crate::observe::metrics::RetryReason;
 use crate::pool::spec::{BalanceSpec, Policy};
 use crate::pool::sticky::socket_io::{LONGEST_HANDSHAKE, Learned, learn_from_body};
 use crate::pool::{self, Lease, Link, Refusal, Span, key};
@@ -106,16 +105,11 @@ pub async fn relay(
                 if failed.kind == Kind::Connect {
                     plan.poke.now();
                 }
+                request.note_failed(&failed, lease.server().id);
                 if !request.repeats(&failed, exchange.attempts, &upload, client, plan) {
                     return Err(failed.failure);
                 }
-                let reason = if failed.kind == Kind::Connect {
-                    RetryReason::ConnectFailure
-                } else {
-                    RetryReason::Reset
-                };
-                count_retry(target, reason);
-                request.note_failed(&failed, lease.server().id);
+                count_retry(target, failed.kind.retry_reason());
                 last = Some(failed.failure);
             }
         }
@@ -160,10 +154,16 @@ impl<'s> Request<'s> {
             return false;
         }
         match failed.kind {
-            Kind::Connect => plan.retry_connect,
-            Kind::Reset => {
+            Kind::Connect | Kind::Scarce => plan.retry_connect,
+            Kind::Reset | Kind::Broken => {
                 plan.retry_reset
                     && self.is_repeatable(upload, client)
+                    && plan.pool.try_spend_retry(Instant::now())
+            }
+            Kind::TimedOut => {
+                plan.retry_timeout
+                    && self.is_repeatable(upload, client)
+                    && plan.pool.has_other(&self.tried)
                     && plan.pool.try_spend_retry(Instant::now())
             }
             // No server is overloaded that is not there, so the budget is not asked; but a request that ends processes is not
@@ -206,7 +206,8 @@ impl<'s> Request<'s> {
 
     /// A kept connection that was closed meanwhile says nothing about its server: the same may be asked again.
     fn note_failed(&mut self, failed: &Failed, server: u64) {
-        if failed.reused && !self.fresh {
+        let may_be_stale = !matches!(failed.kind, Kind::Broken | Kind::TimedOut);
+        if failed.reused && may_be_stale && !self.fresh {
             self.fresh = true;
         } else {
             self.tried.push(server);

@@ -97,6 +97,7 @@ pub fn build(file: &File, surroundings: &Surroundings<'_>) -> Result<Built, Vec<
     let pools = builder.pools(file);
     let listeners = builder.listeners(file);
     let routes = builder.routes(file, &pools);
+    builder.warnings.extend(super::exposure::exposed(file));
     let metrics = &surroundings.metrics;
     let (Some(routes), true) = (routes, builder.problems.is_empty()) else { return Err(builder.problems) };
     let snapshot = Snapshot {

@@ -4,6 +4,7 @@
 //! certificates) lives in atomics inside the parts.
 
 pub mod build;
+mod exposure;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -21,7 +22,7 @@ use crate::observe::metrics::{CertificateMetrics, ListenerMetrics, Metrics, Rout
 use crate::pool::Pool;
 use crate::reply::Reply;
 use crate::route::{Redirect, Rewrite, Split, Table};
-use crate::upstream::{ClientTls, Http2};
+use crate::upstream::{self, ClientTls, Http2};
 use crate::wire::h2::SessionLimits;
 use crate::wire::rules::Limits;
 use crate::{listener, tls};
@@ -136,7 +137,7 @@ pub struct PoolPlan {
     pub tls: Option<ClientTls>,
     /// The servers speak HTTP/2.
     pub http2: Option<Http2>,
-    pub connect: Duration,
+    pub connect: upstream::Limits,
     pub response: Duration,
     pub body_idle: Duration,
     pub tunnel_idle: Duration,
@@ -147,4 +148,5 @@ pub struct PoolPlan {
     pub retry_statuses: Vec<u16>,
     pub retry_connect: bool,
     pub retry_reset: bool,
+    pub retry_timeout: bool,
 }

@@ -6,7 +6,7 @@ pub mod sessions;
 pub mod spec;
 pub mod tls;
 
-pub use connect::{ConnectError, connect};
+pub use connect::{ConnectError, Limits, connect};
 pub use idle::Idle;
 pub use sessions::{Http2, Sessions};
 pub use spec::{Http2Spec, TlsSpec};

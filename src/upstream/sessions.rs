@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
-use super::connect::{ConnectError, connect};
+use super::connect::{ConnectError, Limits, connect};
 use super::tls::ClientTls;
 use crate::net::{Address, Endpoint, Stream};
 use crate::server::Server;
@@ -58,12 +58,12 @@ struct Opening {
 }
 
 impl Sessions {
-    /// A stream for one request to `server`, on a connection that has room or on a new one made within `limit`.
+    /// A stream for one request to `server`, on a connection that has room or on a new one made within `limits`.
     pub async fn open(
         &self,
         server: &Server,
         tls: Option<(&ClientTls, &Address)>,
-        limit: Duration,
+        limits: Limits,
         http2: &Http2,
     ) -> Result<ClientStream, ConnectError> {
         loop {
@@ -71,7 +71,7 @@ impl Sessions {
                 return Ok(stream);
             }
             let opening = self.servers.borrow_mut().entry(server.id).or_default().opening.clone();
-            let Some(opening) = opening else { return self.connect(server, tls, limit, http2).await };
+            let Some(opening) = opening else { return self.connect(server, tls, limits, http2).await };
             opening.over.notified().await;
             if let Some(failure) = &*opening.failure.borrow() {
                 return Err(failure.clone());
@@ -114,7 +114,7 @@ impl Sessions {
         &self,
         server: &Server,
         tls: Option<(&ClientTls, &Address)>,
-        limit: Duration,
+        limits: Limits,
         http2: &Http2,
     ) -> Result<ClientStream, ConnectError> {
         let opening = Rc::new(Opening::default());
@@ -122,7 +122,7 @@ impl Sessions {
         self.servers.borrow_mut().entry(server.id).or_default().opening = Some(Rc::clone(&opening));
         let scheme = if tls.is_some() { "https" } else { "http" };
         let started = Instant::now();
-        let outcome = open_session(&server.endpoint, tls, limit, http2).await;
+        let outcome = open_session(&server.endpoint, tls, limits, http2).await;
         if outcome.is_ok() {
             server.metrics.connect.observe(started.elapsed());
         }
@@ -163,12 +163,12 @@ impl Drop for Turn<'_> {
 async fn open_session(
     endpoint: &Endpoint,
     tls: Option<(&ClientTls, &Address)>,
-    limit: Duration,
+    limits: Limits,
     http2: &Http2,
 ) -> Result<ClientSession, ConnectError> {
-    let liveness = http2.liveness;
+    let (liveness, limit) = (http2.liveness, limits.connect);
     let opening = async {
-        let stream = connect(endpoint, tls, limit).await?;
+        let stream = connect(endpoint, tls, limits).await?;
         must_speak_http2(&stream, endpoint)?;
         let (session, mut driver) = ClientSession::new(stream);
         poll_fn(|cx| {

@@ -35,6 +35,23 @@ async fn the_client_is_the_last_address_that_is_not_trusted() {
     }
 }
 
+/// Lintel unpacks no body, so that none can grow in it.
+#[tokio::test]
+async fn a_compressed_body_passes_as_it_is() {
+    let origin = Origin::named("one");
+    let lintel = Lintel::before(&[&origin], "").await;
+    for coding in ["gzip", "br", "zstd", "deflate", "gzip, gzip"] {
+        let body = "\u{1f}not what it says";
+        let length = body.len();
+        let request = format!(
+            "POST /echo HTTP/1.1\r\nHost: a\r\nContent-Encoding: {coding}\r\nContent-Length: {length}\r\n\r\n{body}"
+        );
+        assert_eq!(Connection::open(lintel.http()).await.exchange(&request).await.text(), body);
+        let seen = origin.request(origin.count() - 1).await;
+        assert_eq!((seen.field("content-encoding"), &*seen.body), (Some(coding), body.as_bytes()));
+    }
+}
+
 #[tokio::test]
 async fn one_request_id_is_in_the_request_the_response_and_the_record() {
     let origin = Origin::named("one");

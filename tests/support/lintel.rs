@@ -51,13 +51,14 @@ pub struct Setup {
     yaml: String,
     folder: Arc<TempDir>,
     environment: Vec<(String, String)>,
+    wrapper: Vec<String>,
 }
 
 impl Setup {
     /// `yaml` is a whole config, but for `observability`, which is added where it is not written.
     pub fn new(yaml: impl Into<String>) -> Self {
         let folder = Arc::new(tempfile::tempdir().expect("a folder for the test"));
-        Self { yaml: yaml.into(), folder, environment: Vec::new() }
+        Self { yaml: yaml.into(), folder, environment: Vec::new(), wrapper: Vec::new() }
     }
 
     /// Starts in the folder of another one, with the state it left.
@@ -68,6 +69,12 @@ impl Setup {
 
     pub fn env(mut self, name: &str, value: &str) -> Self {
         self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Runs it behind these words, which end in becoming it: `unshare --net`, say.
+    pub fn behind(mut self, words: &[&str]) -> Self {
+        self.wrapper = words.iter().map(|word| (*word).to_owned()).collect();
         self
     }
 
@@ -91,7 +98,7 @@ impl Setup {
             std::fs::create_dir_all(self.folder.path().join(folder))
                 .expect("a folder in the folder of the test");
         }
-        program(self.folder.path(), &self.environment, arguments)
+        wrapped(&self.wrapper, self.folder.path(), &self.environment, arguments)
     }
 
     /// Starts, and waits until it is ready.
@@ -338,8 +345,26 @@ impl Drop for Lintel {
 
 /// The program with these arguments, in a folder of its own; `LINTEL_BINARY` is another build of it.
 fn program(folder: &Path, environment: &[(String, String)], arguments: &[&str]) -> Command {
-    let binary = std::env::var_os("LINTEL_BINARY").unwrap_or_else(|| env!("CARGO_BIN_EXE_lintel").into());
-    let mut command = Command::new(binary);
+    wrapped(&[], folder, environment, arguments)
+}
+
+/// As `program`, behind other words.
+fn wrapped(
+    wrapper: &[String],
+    folder: &Path,
+    environment: &[(String, String)],
+    arguments: &[&str],
+) -> Command {
+    let binary =
+        std::env::var_os("LINTEL_BINARY").unwrap_or_else(|| env!("CARGO_BIN_EXE_lintel").into());
+    let mut command = match wrapper.split_first() {
+        Some((first, rest)) => {
+            let mut command = Command::new(first);
+            command.args(rest).arg(binary);
+            command
+        }
+        None => Command::new(binary),
+    };
     command
         .args(arguments)
         .current_dir(folder)

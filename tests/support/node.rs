@@ -39,6 +39,11 @@ impl NodeApp {
         Self { child, index, address, output }
     }
 
+    pub fn signal(&self, signal: rustix::process::Signal) {
+        let id = rustix::process::Pid::from_raw(self.child.id().cast_signed()).expect("a process id");
+        rustix::process::kill_process(id, signal).expect("the process takes signals");
+    }
+
     /// Ends as a crash does.
     pub async fn kill(&mut self) {
         self.child.kill().expect("our own child can be killed");

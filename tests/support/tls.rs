@@ -64,6 +64,8 @@ impl Authority {
             (self.folder.join(format!("{stem}.crt")), self.folder.join(format!("{stem}.key")));
         std::fs::write(&cert_path, certificate.pem()).expect("the certificate can be written");
         std::fs::write(&key_path, key.serialize_pem()).expect("the key can be written");
+        let owner_alone = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+        std::fs::set_permissions(&key_path, owner_alone).expect("the key can be kept from others");
         let chain = vec![certificate.der().clone()];
         Leaf { cert: cert_path, key: key_path, chain, secret: key.serialize_der() }
     }

@@ -14,6 +14,8 @@ labels! {
         ConnectFailure = "connect_failure",
         /// The connection ended before the response head.
         Reset = "reset",
+        /// No response head came in time.
+        Timeout = "timeout",
         /// The server answered 502.
         Status502 = "502",
         /// The server answered 503.

@@ -230,6 +230,16 @@ fn a_regular_expression_takes_whole_paths_of_any_bytes() {
     }
 }
 
+/// A matcher that tries again and again would not come to an end here within a lifetime.
+#[test]
+fn no_regular_expression_makes_a_long_path_hang_and_a_huge_one_is_a_problem() {
+    let table = table(&[spec("- ~/(a+)+b"), spec("- ~/(a|aa)*c"), spec("- ~/(.*)*,(.*)*d"), spec("- -")]);
+    assert_eq!(find(&table, "a", &format!("/{}", "a".repeat(8000))), Ok(3));
+    assert_eq!(find(&table, "a", &format!("/{}b", "a".repeat(8000))), Ok(0));
+    let huge = spec("- ~/((a{1000}){1000}){1000}");
+    assert!(Table::build([(&huge, 0)].into_iter()).is_err());
+}
+
 type Fields = Vec<(String, String)>;
 
 /// One route after the other, every condition anew, the highest rank wins.

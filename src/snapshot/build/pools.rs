@@ -12,7 +12,7 @@ use crate::pool::spec::{RetryOn, StickySpec};
 use crate::pool::{self, Pool, StickyKey};
 use crate::server::{self, Server};
 use crate::snapshot::PoolPlan;
-use crate::upstream::{ClientTls, Http2};
+use crate::upstream::{self, ClientTls, Http2};
 use crate::wire::h2::Liveness;
 
 /// ALPN names of connections to servers.
@@ -75,7 +75,10 @@ impl Builder<'_> {
             pool,
             tls,
             http2: is_http2.then(|| http2(spec)),
-            connect: spec.timeouts.connect.std(),
+            connect: upstream::Limits {
+                connect: spec.timeouts.connect.std(),
+                unacknowledged: spec.timeouts.unacknowledged.std(),
+            },
             response: spec.timeouts.response.std(),
             body_idle: spec.timeouts.body_idle.std(),
             tunnel_idle: spec.timeouts.tunnel_idle.std(),
@@ -88,6 +91,7 @@ impl Builder<'_> {
                 .collect(),
             retry_connect: on.contains(&RetryOn::ConnectFailure),
             retry_reset: on.contains(&RetryOn::Reset),
+            retry_timeout: on.contains(&RetryOn::Timeout),
         }))
     }
 

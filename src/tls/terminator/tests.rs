@@ -179,6 +179,23 @@ async fn the_place_in_the_session_is_that_of_the_certificate_sent() {
     assert_eq!(session.unwrap().certificate, 1);
 }
 
+/// What comes in the first flight can be replayed by anyone who recorded it.
+#[tokio::test]
+async fn no_early_data_is_taken() {
+    let site = Site::new(&[&["a.example"]]);
+    let terminator = site.terminator();
+    let mut config = site.client().only(TLS13).config();
+    config.resumption = Resumption::in_memory_sessions(8);
+    config.enable_early_data = true;
+    let config = Arc::new(config);
+    assert!(!meet(&terminator, &config, "a.example").await.0.unwrap().resumed);
+    // With the ticket at hand: the client would send early data if the ticket allowed any.
+    let name = ServerName::try_from("a.example").unwrap();
+    let mut client = rustls::ClientConnection::new(config.clone(), name).unwrap();
+    assert!(client.early_data().is_none());
+    assert!(meet(&terminator, &config, "a.example").await.0.unwrap().resumed);
+}
+
 #[test]
 fn a_session_resumes_on_another_thread_in_both_versions() {
     let site = Site::new(&[&["a.example"]]);
