@@ -216,6 +216,7 @@ async fn while_one_server_lives_no_get_fails_no_cut_body_looks_whole_and_no_post
     for id in &*clients.answered.lock() {
         assert_eq!(executed.get(id), Some(&1), "seed {seed}: {id} was answered by nobody");
     }
+    drop(executed);
     // The storm was one, and it is over.
     lintel.metric("lintel_pool_retries_total", &[("pool", "web")], 1.0).await;
     clients.get(1).await;
