@@ -210,7 +210,7 @@ async fn while_one_server_lives_no_get_fails_no_cut_body_looks_whole_and_no_post
         tally.outcomes.lock().iter().filter(|(key, _)| key.0 == "get").map(|(_, count)| count).sum();
     assert_eq!(tally.of("get", "whole") + tally.of("get", "cut"), gets, "seed {seed}: {tally:?}");
     assert!(tally.of("get", "cut") <= cut, "seed {seed}: Lintel cut what no server cut: {tally:?}");
-    let executed = ledger.executed.lock();
+    let executed = ledger.executed.lock().clone();
     let twice: Vec<_> = executed.iter().filter(|(_, count)| **count > 1).collect();
     assert!(twice.is_empty(), "seed {seed}: executed twice: {twice:?}");
     for id in &*clients.answered.lock() {
