@@ -145,7 +145,8 @@ pub enum Goodbyes {
 pub fn process_ms(now: Instant) -> u64 {
     /// Constant once read: only differences between two readings mean anything.
     static START: LazyLock<Instant> = LazyLock::new(Instant::now);
-    u64::try_from(now.saturating_duration_since(*START).as_millis()).unwrap_or(u64::MAX).saturating_add(1)
+    let since = now.saturating_duration_since(*START);
+    since.as_secs().saturating_mul(1000).saturating_add(since.subsec_millis().into()).saturating_add(1)
 }
 
 impl Server {
@@ -268,6 +269,11 @@ impl State {
             }
             notified.await;
         }
+    }
+
+    /// Whether there was another call than that of this number.
+    pub fn has_called_since(&self, heard: u64) -> bool {
+        self.calls.load(Ordering::Acquire) != heard
     }
 
     /// The number of the last call that tunnels of a lease taken now need not follow: who is bound to a drained server is

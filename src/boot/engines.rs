@@ -225,7 +225,7 @@ async fn run(engine: Rc<Engine>, seat: Rc<Seat>, mut inbox: mpsc::UnboundedRecei
                 Some(Order::Serve(incoming)) => serve(&engine, &seat, &emptied, incoming),
                 Some(Order::Drain) | None => {
                     draining = true;
-                    engine.announce_draining();
+                    engine.wake();
                     // They take what the system has accepted already, then end.
                     for task in accepting.drain(..) {
                         let _ = task.await;
@@ -243,7 +243,9 @@ pub fn serve(engine: &Rc<Engine>, seat: &Rc<Seat>, emptied: &Rc<Notify>, incomin
     tokio::task::spawn_local(async move {
         let metrics = incoming.listener.metrics.clone();
         metrics.connections_open.add(1);
-        match incoming.open() {
+        // Boxed before the match, which would hold the room of both for the connection's whole life.
+        let accepted = incoming.open().map(Box::new);
+        match accepted {
             Ok(accepted) => connection::run(&engine, accepted).await,
             Err(_) => metrics.closed.add(CloseReason::System, 1),
         }

@@ -310,6 +310,11 @@ impl Pass {
         Ok(())
     }
 
+    /// Whether it has a request to serve.
+    pub fn is_busy(&self) -> bool {
+        self.written == BUSY
+    }
+
     /// Ready once this connection was told to leave. Cheap to poll again and again from one task.
     pub fn poll_evicted(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if self.is_evicted() {

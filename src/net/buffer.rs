@@ -11,12 +11,16 @@ use tokio::io::{AsyncRead, ReadBuf};
 
 /// Bytes that one read asks for, and the size of a stocked block.
 pub const BLOCK: usize = 16 * 1024;
+/// Bytes that one read of a flow asks for, once reads of a block came back full.
+pub const FLOW: usize = 64 * 1024;
 
-/// Blocks that a thread keeps for reuse: 1 MiB.
+/// Blocks of each size that a thread keeps for reuse: 1 MiB.
 const STOCK: usize = 64;
+const STOCK_OF_FLOWS: usize = 16;
 
 thread_local! {
     static BLOCKS: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
+    static FLOWS: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
 }
 
 /// Bytes read and not yet used.
@@ -70,7 +74,25 @@ impl Buffer {
         stream: &mut S,
         limit: usize,
     ) -> Poll<std::io::Result<usize>> {
-        let wanted = limit.saturating_sub(self.len()).min(BLOCK);
+        self.poll_read(cx, stream, limit.saturating_sub(self.len()).min(BLOCK))
+    }
+
+    /// The same for a body that flows: up to `FLOW` bytes.
+    pub fn poll_flow<S: AsyncRead + Unpin>(
+        &mut self,
+        cx: &mut Context<'_>,
+        stream: &mut S,
+        limit: usize,
+    ) -> Poll<std::io::Result<usize>> {
+        self.poll_read(cx, stream, limit.saturating_sub(self.len()).min(FLOW))
+    }
+
+    fn poll_read<S: AsyncRead + Unpin>(
+        &mut self,
+        cx: &mut Context<'_>,
+        stream: &mut S,
+        wanted: usize,
+    ) -> Poll<std::io::Result<usize>> {
         if wanted == 0 {
             return Poll::Ready(Ok(0));
         }
@@ -92,7 +114,11 @@ impl Buffer {
 
     fn make_room(&mut self, wanted: usize) {
         if self.block.is_empty() {
-            self.block = BLOCKS.with_borrow_mut(Vec::pop).unwrap_or_else(|| vec![0; BLOCK]);
+            self.block = if wanted > BLOCK {
+                FLOWS.with_borrow_mut(Vec::pop).unwrap_or_else(|| vec![0; FLOW])
+            } else {
+                BLOCKS.with_borrow_mut(Vec::pop).unwrap_or_else(|| vec![0; BLOCK])
+            };
         }
         if self.block.len() - self.end >= wanted {
             return;
@@ -109,15 +135,18 @@ impl Buffer {
     fn release(&mut self) {
         (self.start, self.end) = (0, 0);
         let block = std::mem::take(&mut self.block);
-        if block.len() == BLOCK {
-            // A buffer may be dropped while its thread ends, when the stock is gone already.
-            let _ = BLOCKS.try_with(|blocks| {
-                let mut blocks = blocks.borrow_mut();
-                if blocks.len() < STOCK {
-                    blocks.push(block);
-                }
-            });
-        }
+        let (stock, most) = match block.len() {
+            BLOCK => (&BLOCKS, STOCK),
+            FLOW => (&FLOWS, STOCK_OF_FLOWS),
+            _ => return,
+        };
+        // A buffer may be dropped while its thread ends, when the stock is gone already.
+        let _ = stock.try_with(|blocks| {
+            let mut blocks = blocks.borrow_mut();
+            if blocks.len() < most {
+                blocks.push(block);
+            }
+        });
     }
 }
 
@@ -172,5 +201,23 @@ mod tests {
         buffer.put(b"abc");
         buffer.consume(3);
         assert_eq!(buffer.block.capacity(), 0);
+    }
+
+    #[test]
+    fn a_flow_is_read_in_larger_pieces() {
+        let bytes = vec![7; 200_000];
+        let (mut stream, mut cx) = (&bytes[..], Context::from_waker(std::task::Waker::noop()));
+        let mut buffer = Buffer::new();
+        for (read, expected) in
+            [(false, BLOCK), (true, FLOW), (false, BLOCK), (true, FLOW), (true, 200_000 - 2 * (BLOCK + FLOW))]
+        {
+            let polled = match read {
+                true => buffer.poll_flow(&mut cx, &mut stream, usize::MAX),
+                false => buffer.poll_fill(&mut cx, &mut stream, usize::MAX),
+            };
+            assert!(matches!(polled, Poll::Ready(Ok(count)) if count == expected), "{polled:?}");
+            assert!(buffer.bytes().iter().all(|byte| *byte == 7));
+            buffer.consume(expected);
+        }
     }
 }

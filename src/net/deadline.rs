@@ -4,7 +4,7 @@
 //! moves later, and looks again when it fires; only a move to an earlier moment touches the timer wheel.
 
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use tokio::time::{Instant, Sleep, sleep_until};
@@ -14,6 +14,8 @@ use tokio::time::{Instant, Sleep, sleep_until};
 pub struct Deadline {
     at: Option<Instant>,
     timer: Option<Pin<Box<Sleep>>>,
+    /// Whom the timer wakes.
+    registered: Option<Waker>,
 }
 
 impl Deadline {
@@ -43,6 +45,7 @@ impl Deadline {
     /// Ready once it has passed; pending for ever while it is not set.
     pub fn poll_passed(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let Some(at) = self.at else { return Poll::Pending };
+        self.registered = None;
         let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(at)));
         if timer.deadline() > at {
             timer.as_mut().reset(at);
@@ -55,6 +58,23 @@ impl Deadline {
             timer.as_mut().reset(at);
         }
         Poll::Pending
+    }
+
+    /// The same where the time of this wake-up is known: not a moment before the timer last fired.
+    pub fn poll_passed_by(&mut self, cx: &mut Context<'_>, now: std::time::Instant) -> Poll<()> {
+        let Some(at) = self.at else { return Poll::Pending };
+        let is_ahead = |moment: Instant| moment.into_std() > now;
+        let is_registered = || self.registered.as_ref().is_some_and(|waker| waker.will_wake(cx.waker()));
+        match &self.timer {
+            Some(timer) if timer.deadline() <= at && is_ahead(timer.deadline()) && is_registered() => {
+                Poll::Pending
+            }
+            _ => {
+                let polled = self.poll_passed(cx);
+                self.registered = polled.is_pending().then(|| cx.waker().clone());
+                polled
+            }
+        }
     }
 
     /// Waits until it has passed.

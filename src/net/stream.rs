@@ -95,8 +95,13 @@ impl AsyncWrite for Stream {
         }
     }
 
+    /// What is written to a plain connection has left already: it is made without a buffer.
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        each!(self, stream => stream.poll_flush(cx))
+        match self.get_mut() {
+            Self::Plain(_) => Poll::Ready(Ok(())),
+            Self::Server(tls) => Pin::new(tls.as_mut()).poll_flush(cx),
+            Self::Client(tls) => Pin::new(tls.as_mut()).poll_flush(cx),
+        }
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -104,13 +104,19 @@ pub async fn run(
     upload: &mut Upload,
     heads: &mut Heads,
 ) -> Result<Answered, Failed> {
-    let started = Instant::now();
-    let (mut server, reused) = open(ask, started).await?;
-    let connect = (!reused).then(|| started.elapsed());
+    let started = ask.engine.now();
+    let (mut server, reused) = match take(ask, started) {
+        Some(taken) => taken,
+        // Its future is large, and mostly not needed.
+        None => Box::pin(open(ask, started)).await?,
+    };
+    let connect = (!reused).then(|| ask.engine.now().saturating_duration_since(started));
     server.write_head(&heads.outgoing, ask.body, ask.upgrade);
+    heads.deadline.clear();
     let mut exchange = Awaiting {
+        engine: ask.engine,
         upload,
-        deadline: Deadline::new(),
+        deadline: &mut heads.deadline,
         response: ask.plan.response,
         sent: None,
         informational: 0,
@@ -134,27 +140,36 @@ pub async fn run(
     // A shared connection that ends under its requests is its server's failure, however often it had served.
     let reused_alone = reused && !server.is_http2();
     let switched = outcome.map_err(|failed| Failed { reused: reused_alone, ..failed })?;
-    let latency = exchange.sent.unwrap_or(started).elapsed();
+    let latency = ask.engine.now().saturating_duration_since(exchange.sent.unwrap_or(started));
     Ok(Answered { server, switched, reused, connect, latency })
 }
 
-/// A stream or an idle connection, or else a new connection. Says whether it had served before.
-async fn open(ask: &Ask<'_>, now: Instant) -> Result<(Upstream, bool), Failed> {
+/// A stream of an open connection, or an idle connection; says whether it had served before. A tunnel never goes back, so
+/// it does not take a warm connection from those that do.
+fn take(ask: &Ask<'_>, now: Instant) -> Option<(Upstream, bool)> {
+    let server = ask.lease.server();
+    match &ask.plan.http2 {
+        _ if ask.upgrade.is_some() => None,
+        Some(http2) => {
+            let stream = ask.engine.sessions.find(server.id, http2)?;
+            let reused = stream.reused;
+            Some((Upstream::Http2(Box::new(stream)), reused))
+        }
+        None if ask.fresh => None,
+        None => ask.engine.idle.take(server, now).map(|server| (Upstream::Http1(server), true)),
+    }
+}
+
+/// A stream, or a new connection. Says whether it had served before.
+async fn open(ask: &Ask<'_>, started: Instant) -> Result<(Upstream, bool), Failed> {
     if ask.plan.http2.is_some() {
         return open_stream(ask).await;
-    }
-    // A tunnel never goes back, so it does not take a warm connection from those that do.
-    if ask.upgrade.is_none()
-        && !ask.fresh
-        && let Some(server) = ask.engine.idle.take(ask.lease.server(), now)
-    {
-        return Ok((Upstream::Http1(server), true));
     }
     let server = ask.lease.server();
     match connect(&server.endpoint, ask.tls(), ask.plan.connect).await {
         Ok(stream) => {
-            server.metrics.connect.observe(now.elapsed());
-            Ok((Upstream::Http1(ClientConnection::new(stream)), false))
+            server.metrics.connect.observe(ask.engine.now().saturating_duration_since(started));
+            Ok((Upstream::Http1(ClientConnection::boxed(stream)), false))
         }
         Err(error) => Err(refused(error)),
     }
@@ -171,7 +186,7 @@ async fn open_stream(ask: &Ask<'_>) -> Result<(Upstream, bool), Failed> {
         return Err(Failed::new(Failure::new(Fault::UpgradeRefused, detail), Kind::Final));
     }
     let reused = stream.reused;
-    Ok((Upstream::Http2(stream), reused))
+    Ok((Upstream::Http2(Box::new(stream)), reused))
 }
 
 fn refused(error: ConnectError) -> Failed {
@@ -192,8 +207,9 @@ impl<'a> Ask<'a> {
 
 /// The time between the request's first byte out and the answer's head.
 struct Awaiting<'a> {
+    engine: &'a Engine,
     upload: &'a mut Upload,
-    deadline: Deadline,
+    deadline: &'a mut Deadline,
     response: Duration,
     /// When the server had all of the request.
     sent: Option<Instant>,
@@ -223,7 +239,7 @@ impl Awaiting<'_> {
             Poll::Pending => true,
         };
         if !uploading && self.sent.is_none() {
-            self.sent = Some(Instant::now());
+            self.sent = Some(self.engine.now());
         }
         loop {
             match server.poll_head(cx, response) {
@@ -248,9 +264,9 @@ impl Awaiting<'_> {
             return client_failed(Failure::new(Fault::ClientGone, error));
         }
         if !self.deadline.is_set() {
-            self.deadline.after(self.response);
+            self.deadline.set((self.engine.now() + self.response).into());
         }
-        match self.deadline.poll_passed(cx) {
+        match self.deadline.poll_passed_by(cx, self.engine.now()) {
             Poll::Pending => Poll::Pending,
             Poll::Ready(()) => {
                 let failure = Failure::new(

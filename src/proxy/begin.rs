@@ -128,13 +128,12 @@ fn request_id(engine: &Engine, trusted: Option<TrustedPeer>, request: &Head) -> 
 
 /// Both numbers in hexadecimal with all their digits; by hand, since every request needs it.
 fn hex(numbers: [u64; 2]) -> String {
-    let mut text = String::with_capacity(32);
-    for byte in numbers.into_iter().flat_map(u64::to_be_bytes) {
-        for digit in [byte >> 4, byte & 15] {
-            text.push(char::from(if digit < 10 { b'0' + digit } else { b'a' - 10 + digit }));
-        }
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let mut text = [0; 32];
+    for (pair, byte) in text.chunks_exact_mut(2).zip(numbers.into_iter().flat_map(u64::to_be_bytes)) {
+        pair.copy_from_slice(&[DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]);
     }
-    text
+    str::from_utf8(&text).unwrap_or_default().to_owned()
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use super::engine::Engine;
 use super::exchange::Peer;
 use super::fault::Failure;
 use super::respond::Manner;
-use super::{requests, respond, streams};
+use super::{Next, requests, respond, streams};
 use crate::clock;
 use crate::listener::Pass;
 use crate::listener::proxy_protocol::{self, Header, ReadHeaderError};
@@ -20,10 +20,11 @@ use crate::net::{Stream, Transport};
 use crate::observe::metrics::{ClientTimeout, CloseReason, Handshake};
 use crate::observe::{Fault, Record};
 use crate::reply::Reply;
+use crate::server::process_ms;
 use crate::snapshot::Listener;
 use crate::tls::{HandshakeError, HandshakeFailure};
-use crate::wire::Downstream;
 use crate::wire::h1::ServerConnection;
+use crate::wire::{Downstream, Pipe};
 
 /// For a client to read why its handshake failed.
 const ALERT_TIME: Duration = Duration::from_secs(2);
@@ -45,9 +46,38 @@ struct Ended {
     reason: CloseReason,
 }
 
-/// Serves one connection to its end.
-pub async fn run(engine: &Rc<Engine>, accepted: Accepted) {
-    let Accepted { listener, transport, address, port, mut pass } = accepted;
+/// Serves one connection to its end. What only some phases need is in boxes, for an idle connection to be small.
+pub async fn run(engine: &Rc<Engine>, accepted: Box<Accepted>) {
+    let Some((peer, stream, mut pass)) = Box::pin(enter(engine, accepted)).await else { return };
+    if peer.listener.is_http2(peer.session.as_ref()) {
+        return Box::pin(streams::run(engine, peer, stream, pass)).await;
+    }
+    let mut client = ServerConnection::boxed(stream);
+    let next = requests::run(engine, &peer, &mut client, &mut pass).await;
+    let metrics = &peer.listener.metrics;
+    metrics.bytes_in.add(client.read);
+    metrics.bytes_out.add(client.written());
+    match next {
+        Next::Tunnel(handover) => handover.run(engine, Pipe::of_connection(client.into_connection())).await,
+        Next::Abort if client.ends_with_connection() => client.stream.reset_on_drop(),
+        // What came of a cut body still goes out; its framing shows that it is cut.
+        Next::Abort | Next::Close | Next::KeepAlive => Box::pin(leave(&mut client, &mut pass)).await,
+    }
+}
+
+/// Ends a connection, unless its place is needed before the client has read everything.
+async fn leave(client: &mut ServerConnection, pass: &mut Pass) {
+    pass.silent(process_ms(Instant::now()));
+    tokio::select! {
+        biased;
+        () = pass.evicted() => {}
+        () = respond::linger(client) => {}
+    }
+}
+
+/// What comes before requests; `None` when the connection has ended in it.
+async fn enter(engine: &Engine, accepted: Box<Accepted>) -> Option<(Peer, Stream, Pass)> {
+    let Accepted { listener, transport, address, port, mut pass } = *accepted;
     let started = Instant::now();
     let trusted = listener.trusted.vouch_for(address.map(|address| address.ip()));
     let mut peer = Peer { trusted, listener, address, port, session: None };
@@ -57,16 +87,14 @@ pub async fn run(engine: &Rc<Engine>, accepted: Accepted) {
         () = pass.evicted() => Err(Some(Ended { failure: Fault::ConnectionLimit.into(), reason: CloseReason::Evicted })),
     };
     match opened {
-        Ok(stream) if peer.listener.is_http2(peer.session.as_ref()) => {
-            streams::run(engine, peer, stream, pass).await;
-        }
-        Ok(stream) => requests::run(engine, &peer, stream, pass).await,
+        Ok(stream) => return Some((peer, stream, pass)),
         Err(Some(ended)) => {
             peer.listener.metrics.closed.add(ended.reason, 1);
             record_without_request(engine, &peer, &ended.failure, None, started.elapsed());
         }
         Err(None) => peer.listener.metrics.silent.add(1),
     }
+    None
 }
 
 /// PROXY header and TLS handshake. `Err(None)` is a connection that ended without a byte.
@@ -146,7 +174,7 @@ async fn refuse_handshake(peer: &Peer, error: HandshakeError) -> Option<Ended> {
 
 /// Tells a client that speaks HTTP to a TLS port what is wrong, as others do.
 async fn answer_plain_http(peer: &Peer, transport: Transport) {
-    let mut client = ServerConnection::new(Stream::Plain(transport));
+    let mut client = ServerConnection::boxed(Stream::Plain(transport));
     let reply = Reply::text(400, "400 Bad Request\nThis port speaks HTTPS; the request came without TLS.\n");
     let date = httpdate::fmt_http_date(std::time::SystemTime::now());
     if respond::send_reply(&mut Downstream::Http1(&mut client), &reply, &goodbye(peer, date.as_bytes()))

@@ -5,7 +5,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
+use tokio::time::Instant;
+
+use super::bell::{Bell, Cut, Drained};
 use crate::life::{Life, Stage};
+use crate::net::Deadline;
 use crate::snapshot::{Listener, Live, Snapshot};
 use crate::upstream::{Idle, Sessions};
 use crate::wire::head::Head;
@@ -85,13 +89,13 @@ pub struct Engine {
     heads: RefCell<Vec<Box<Heads>>>,
     random: RefCell<fastrand::Rng>,
     date: Cell<(u64, [u8; 29])>,
-    /// Wakes the tunnels of this thread when draining begins.
-    draining: tokio::sync::Notify,
     /// Wakes everything when the end of something may have come.
-    waking: tokio::sync::Notify,
+    bell: Bell,
+    /// When the wake-up that runs now began.
+    now: Cell<Instant>,
 }
 
-/// The heads of one exchange.
+/// The memory of one exchange: its heads, and a timer.
 #[derive(Debug, Default)]
 pub struct Heads {
     /// As the client sent it.
@@ -100,6 +104,8 @@ pub struct Heads {
     pub outgoing: Head,
     /// As the server sent it, then as the client gets it.
     pub response: Head,
+    /// For the answer; its timer stays in the wheel from one exchange to the next.
+    pub deadline: Deadline,
 }
 
 impl Engine {
@@ -112,8 +118,8 @@ impl Engine {
             heads: RefCell::default(),
             random: RefCell::new(fastrand::Rng::new()),
             date: Cell::new((0, [0; 29])),
-            draining: tokio::sync::Notify::new(),
-            waking: tokio::sync::Notify::new(),
+            bell: Bell::default(),
+            now: Cell::new(Instant::now()),
         }
     }
 
@@ -122,38 +128,35 @@ impl Engine {
         Arc::clone(self.live.borrow_mut().load())
     }
 
+    /// When the wake-up that runs now began: good enough for whatever is not shorter than a wake-up.
+    pub fn now(&self) -> std::time::Instant {
+        self.now.get().into_std()
+    }
+
+    /// Reads the clock: for every wake-up, before `now` is asked.
+    pub fn tick(&self) -> std::time::Instant {
+        self.now.set(Instant::now());
+        self.now()
+    }
+
     /// Waits until draining begins.
-    pub async fn drained(&self) {
-        let notified = self.draining.notified();
-        if !self.process.is_draining() {
-            notified.await;
-        }
+    pub fn drained(&self) -> Drained<'_> {
+        Drained::new(&self.process, &self.bell)
     }
 
     /// Waits until what came by a listener is cut off: at the end of draining, or of the listener's own end.
-    pub async fn cut(&self, listener: &Life) {
-        loop {
-            let notified = self.waking.notified();
-            if self.process.is_cut() || listener.is(Stage::Over) {
-                return;
-            }
-            notified.await;
-        }
+    pub fn cut<'e>(&'e self, listener: &'e Life) -> Cut<'e> {
+        Cut::new(&self.process, &self.bell, listener)
     }
 
     /// Has everything that runs on this thread look whether its end has come.
     pub fn wake(&self) {
-        self.waking.notify_waiters();
+        self.bell.ring();
     }
 
     /// Whether a connection may be kept for another request.
     pub fn keeps_alive(&self, listener: &Listener) -> bool {
         !self.process.is_draining() && !listener.life.is(Stage::Retired)
-    }
-
-    /// Tells this thread's tunnels that draining began.
-    pub fn announce_draining(&self) {
-        self.draining.notify_waiters();
     }
 
     pub fn random(&self) -> u64 {
@@ -171,6 +174,7 @@ impl Engine {
             heads.request.clear();
             heads.outgoing.clear();
             heads.response.clear();
+            heads.deadline.clear();
             stock.push(heads);
         }
     }

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use super::call::Call;
 use super::engine::Heads;
 use super::fault::Failure;
+use crate::clock;
 use crate::listener::TrustedPeer;
 use crate::observe::metrics::{ExchangeFigures, RouteMetrics};
 use crate::observe::{AccessLog, Fault, Record};
@@ -41,8 +42,6 @@ impl Peer {
 pub struct Start {
     /// The first byte of its head.
     pub at: Instant,
-    /// The same since 1970.
-    pub time: Duration,
     /// Bytes that the connection had read and written before it.
     pub read: u64,
     pub written: u64,
@@ -213,7 +212,7 @@ impl Names<'_> {
         });
         let Some(log) = self.log else { return };
         log.write(&Record {
-            time: facts.start.time,
+            time: clock::since_epoch().saturating_sub(duration),
             listener: self.listener,
             client: facts.client,
             peer: self.peer,

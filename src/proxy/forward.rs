@@ -186,7 +186,7 @@ fn add_forwarded(outgoing: &mut Head, facts: &Facts<'_>) {
         _ => (b"", b""),
     };
     let scheme = facts.scheme.as_bytes();
-    if facts.host.is_empty() || std::str::from_utf8(facts.host).is_err() {
+    if facts.host.is_empty() || !facts.host.is_ascii() {
         append(outgoing, Known::Forwarded, &[b"for=", open, address, close, b";proto=", scheme]);
     } else {
         let host: &[&[u8]] = &[b"for=", open, address, close, b";host=\"", facts.host, b"\";proto=", scheme];

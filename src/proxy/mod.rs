@@ -5,6 +5,7 @@
 
 pub mod attempt;
 pub mod begin;
+pub mod bell;
 pub mod call;
 pub mod connection;
 pub mod engine;
@@ -35,6 +36,7 @@ use crate::snapshot::Action;
 use crate::wire::Downstream;
 use crate::wire::head::Head;
 
+use bell::Cut;
 use call::Call;
 use engine::{Engine, Heads};
 use exchange::{Exchange, Peer, Start};
@@ -56,20 +58,23 @@ pub enum Next {
 
 /// Serves the request whose head is in `heads.request`.
 ///
-/// `cut` is ready when draining is over and what still runs must end.
+/// `cut` is over when draining is, and what still runs must end. The caller has let the engine's clock tick.
 pub async fn serve(
     engine: &Engine,
     peer: &Peer,
     client: &mut Downstream<'_>,
     heads: &mut Heads,
     start: Start,
-    cut: Pin<&mut impl Future<Output = ()>>,
+    cut: &mut Cut<'_>,
 ) -> Next {
     let snapshot = engine.snapshot();
     let mut exchange = Exchange::new(&snapshot, peer, start);
     exchange.call = Call::native(&heads.request);
     let time = call::time(&heads.request);
-    let outcome = guarded(run(engine, &mut exchange, client, heads), cut, time).await;
+    let outcome = {
+        let phases = pin!(run(engine, &mut exchange, client, heads));
+        guarded(engine, phases, cut, time).await
+    };
     let next = match outcome {
         Ok(next) => next,
         Err(failure) => answer_failure(engine, &mut exchange, client, &heads.request, failure).await,
@@ -84,19 +89,23 @@ pub async fn serve(
 
 /// Runs the phases so that the exchange ends in its record also when it is cut off, or when an invariant breaks.
 async fn guarded(
-    phases: impl Future<Output = Result<Next, Failure>>,
-    mut cut: Pin<&mut impl Future<Output = ()>>,
+    engine: &Engine,
+    mut phases: Pin<&mut impl Future<Output = Result<Next, Failure>>>,
+    cut: &mut Cut<'_>,
     time: Option<Duration>,
 ) -> Result<Next, Failure> {
-    let mut phases = pin!(phases);
     let mut deadline = Deadline::new();
+    let mut begun = false;
     if let Some(time) = time {
         deadline.after(time);
     }
     poll_fn(|cx| {
+        if std::mem::replace(&mut begun, true) {
+            engine.tick();
+        }
         let polled = catch_unwind(AssertUnwindSafe(|| phases.as_mut().poll(cx)));
         match polled {
-            Ok(Poll::Pending) if cut.as_mut().poll(cx).is_ready() => {
+            Ok(Poll::Pending) if cut.poll_over(cx).is_ready() => {
                 Poll::Ready(Err(Failure::new(Fault::DrainTimeout, "drain_timeout passed")))
             }
             Ok(Poll::Pending) if deadline.poll_passed(cx).is_ready() => {

@@ -13,17 +13,17 @@ use crate::pool::Lease;
 use crate::snapshot::Target;
 
 /// A head that is a failure counts at once; one that is not has still to keep its promise.
-pub fn observe_head(lease: &Lease, outcome: Outcome, latency: Duration) {
+pub fn observe_head(lease: &Lease, outcome: Outcome, latency: Duration, now: Instant) {
     let metrics = &lease.server().metrics;
     metrics.first_byte.observe(latency);
     if outcome.failure().is_some() {
         metrics.failures.add(ServerFailure::Status, 1);
-        lease.observe(outcome, Instant::now());
+        lease.observe(outcome, now);
     }
 }
 
 /// What the body came to, after a head that was no failure. A client that left says nothing about the server.
-pub fn observe_body(lease: &Lease, status: u16, latency: Duration, failure: Option<&Failure>) {
+pub fn observe_body(lease: &Lease, status: u16, latency: Duration, failure: Option<&Failure>, now: Instant) {
     let answered = Outcome::Answered { status, latency };
     let (outcome, failure) = match failure.map(|failure| failure.fault) {
         Some(Fault::ServerBodyTimeout) => (Outcome::TimedOut, Some(ServerFailure::Timeout)),
@@ -35,10 +35,10 @@ pub fn observe_body(lease: &Lease, status: u16, latency: Duration, failure: Opti
     if let Some(failure) = failure {
         lease.server().metrics.failures.add(failure, 1);
     }
-    lease.observe(outcome, Instant::now());
+    lease.observe(outcome, now);
 }
 
-pub fn observe_failure(lease: &Lease, failed: &Failed) {
+pub fn observe_failure(lease: &Lease, failed: &Failed, now: Instant) {
     if failed.kind == Kind::Scarce {
         return;
     }
@@ -54,7 +54,7 @@ pub fn observe_failure(lease: &Lease, failed: &Failed) {
     lease.server().metrics.failures.add(failure, 1);
     // A kept connection that its server closed in the meantime is no failure of the server.
     if !(failed.reused && failed.kind == Kind::Reset) {
-        lease.observe(outcome, Instant::now());
+        lease.observe(outcome, now);
     }
 }
 

@@ -1,6 +1,6 @@
 //! A request that goes to a server: pick, send, retry within the budget, and bring the answer back.
 
-use std::future::{Future, poll_fn};
+use std::future::poll_fn;
 use std::net::{IpAddr, Ipv4Addr};
 use std::pin::pin;
 use std::sync::Arc;
@@ -59,18 +59,14 @@ pub async fn relay(
 ) -> Result<Next, Failure> {
     let Some(target) = exchange.target else { return Err(Fault::Bug.into()) };
     let plan = &*target.plan;
-    let mut request = Request::new(exchange, target, client, &heads.request).await;
+    let mut request = Request::new(engine, exchange, target, client, &heads.request).await;
     if client.is_http2() && client.request().upgrade && request.upgrade.is_none() {
         // As a plain request it would mean something else to the server, and to the client.
         return Err(Failure::new(Fault::ProtocolRefused, "the route does not pass this protocol on"));
     }
     prepare(engine, exchange, client, heads, &mut request);
     let mut upload = new_upload(exchange, plan, &request);
-    // HTTP/2 servers can say that they did nothing, so that any request may be sent again.
-    if (request.idempotent || plan.http2.is_some()) && plan.pool.spec.retries.attempts > 0 {
-        upload = upload.kept();
-    }
-    plan.pool.count_request(Instant::now());
+    plan.pool.count_request(engine.now());
     let mut last: Option<Failure> = None;
     loop {
         let lease = match acquire(engine, exchange, client, &request).await {
@@ -93,15 +89,16 @@ pub async fn relay(
             Ok(answered) => {
                 let status = heads.response.status;
                 let outcome = Outcome::Answered { status, latency: answered.latency };
-                observe_head(&lease, outcome, answered.latency);
+                observe_head(&lease, outcome, answered.latency, engine.now());
                 request.tried.push(lease.server().id);
                 if !request.repeats_status(status, exchange.attempts, &upload, client, plan) {
-                    return finish(engine, exchange, client, heads, &request, lease, answered, upload).await;
+                    return finish(engine, exchange, client, heads, &request, lease, answered, &mut upload)
+                        .await;
                 }
                 count_retry(target, status_reason(status));
             }
             Err(failed) => {
-                observe_failure(&lease, &failed);
+                observe_failure(&lease, &failed, engine.now());
                 if failed.kind == Kind::Connect {
                     plan.poke.now();
                 }
@@ -118,7 +115,13 @@ pub async fn relay(
 }
 
 impl<'s> Request<'s> {
-    async fn new(exchange: &Exchange<'_>, target: &'s Target, client: &Downstream<'_>, head: &Head) -> Self {
+    async fn new(
+        engine: &Engine,
+        exchange: &Exchange<'_>,
+        target: &'s Target,
+        client: &Downstream<'_>,
+        head: &Head,
+    ) -> Self {
         let pool = &target.plan.pool;
         if pool.expects_sessions() {
             Box::pin(pool.meet_session(head)).await;
@@ -131,7 +134,7 @@ impl<'s> Request<'s> {
                 .then(|| allowed_upgrade(head, allowed))
                 .flatten(),
             hash: hash(&pool.spec.balance, exchange.client, head),
-            bound: pool.bound_server(head, Instant::now()),
+            bound: pool.bound_server(head, engine.now()),
             learns: pool.learns_from(head),
             tried: SmallVec::new(),
             idempotent: head.method().is_idempotent(),
@@ -247,7 +250,10 @@ fn new_upload(exchange: &Exchange<'_>, plan: &PoolPlan, request: &Request<'_>) -
     } else {
         Upload::new(exchange.peer.listener.timeouts.body_idle, plan.body_idle)
     };
-    upload.decoded(exchange.call.as_ref().and_then(Call::upload))
+    let upload = upload.decoded(exchange.call.as_ref().and_then(Call::upload));
+    // HTTP/2 servers can say that they did nothing, so that any request may be sent again.
+    let may_repeat = request.idempotent || plan.http2.is_some();
+    if may_repeat && plan.pool.spec.retries.attempts > 0 { upload.kept() } else { upload }
 }
 
 /// Makes the head that every server gets.
@@ -302,7 +308,7 @@ async fn acquire(
 ) -> Result<Lease, Failure> {
     let pool = &request.target.plan.pool;
     let ask = pool::Ask {
-        now: Instant::now(),
+        now: engine.now(),
         hash: request.hash,
         bound: request.bound,
         span: if request.learns || request.upgrade.is_some() { Span::Session } else { Span::Exchange },
@@ -349,12 +355,12 @@ async fn finish(
     request: &Request<'_>,
     lease: Lease,
     answered: Answered,
-    mut upload: Upload,
+    upload: &mut Upload,
 ) -> Result<Next, Failure> {
-    exchange.first_byte = Some(exchange.start.at.elapsed());
+    exchange.first_byte = Some(engine.now().saturating_duration_since(exchange.start.at));
     (exchange.connect, exchange.reused) = (answered.connect, answered.reused);
     if answered.switched {
-        return switch(exchange, client, heads, request, lease, answered.server).await;
+        return Box::pin(switch(engine, exchange, client, heads, request, lease, answered.server)).await;
     }
     if client.is_http2() && client.request().upgrade && (200..300).contains(&heads.response.status) {
         // To an extended CONNECT this answer would mean that the tunnel is open.
@@ -362,12 +368,12 @@ async fn finish(
     }
     let mut server = answered.server;
     let plan = &request.target.plan;
-    let mut download = Download::new(&mut upload, pace(exchange, plan, &heads.response));
+    let mut download = Download::new(upload, pace(exchange, plan, &heads.response));
     if request.learns && heads.response.status == 200 {
         // The session is known before the client can use it.
         let learn = |held: &[u8]| match learn_from_body(held) {
             Learned::Learn { sid, ttl } => {
-                plan.pool.learn(&sid, ttl, lease.server(), Instant::now());
+                plan.pool.learn(&sid, ttl, lease.server(), engine.now());
                 true
             }
             Learned::NotHandshake => true,
@@ -375,18 +381,18 @@ async fn finish(
         };
         let held = download.hold(&mut server, LONGEST_HANDSHAKE, learn).await;
         held.inspect_err(|failure| {
-            observe_body(&lease, heads.response.status, answered.latency, Some(failure))
+            observe_body(&lease, heads.response.status, answered.latency, Some(failure), engine.now())
         })?;
     }
     exchange.status = heads.response.status;
     download.web = write_head(engine, exchange, client, heads, request, &lease, &server);
     exchange.answered = true;
-    let outcome = until_over(exchange, &lease, download.run(client, &mut server)).await;
+    let outcome = until_over(exchange, &lease, &mut download, client, &mut server).await;
     if exchange.call.is_some() {
         exchange.grpc_status = Some(call::final_status(&heads.response, server.trailers()));
     }
     exchange.body_out = download.bytes;
-    observe_body(&lease, exchange.status, answered.latency, outcome.as_ref().err());
+    observe_body(&lease, exchange.status, answered.latency, outcome.as_ref().err(), engine.now());
     outcome?;
     if download.upload.is_complete() {
         put_back(engine, plan, &lease, server);
@@ -398,17 +404,18 @@ async fn finish(
     Ok(if stays { Next::KeepAlive } else { Next::Close })
 }
 
-/// Runs `relaying` to its end, or to that of its route or server, if a reload took one of them away.
+/// Moves the body to its end, or to that of its route or server, if a reload took one of them away.
 async fn until_over(
     exchange: &Exchange<'_>,
     lease: &Lease,
-    relaying: impl Future<Output = Result<(), Failure>>,
+    download: &mut Download<'_>,
+    client: &mut Downstream<'_>,
+    server: &mut Upstream,
 ) -> Result<(), Failure> {
-    let mut relaying = pin!(relaying);
     let is_over =
         || lease.state.life.is(Stage::Over) || exchange.route.is_some_and(|route| route.life.is(Stage::Over));
     // Whoever waits for the cut of the whole exchange is woken when a life moves on.
-    poll_fn(|cx| match relaying.as_mut().poll(cx) {
+    poll_fn(|cx| match download.poll(cx, client, server) {
         Poll::Pending if is_over() => {
             Poll::Ready(Err(Failure::new(Fault::DrainTimeout, "its server or route was taken away")))
         }
@@ -422,7 +429,7 @@ fn put_back(engine: &Engine, plan: &PoolPlan, lease: &Lease, server: Upstream) {
     let Upstream::Http1(server) = server else { return };
     let life = idle::life(server.response.keep_alive_timeout, plan.server_keep_alive);
     if server.is_clean() && !life.is_zero() && !engine.process.is_draining() {
-        engine.idle.put(lease.server(), server, Instant::now() + life, plan.pool.spec.idle_connections);
+        engine.idle.put(lease.server(), server, engine.now() + life, plan.pool.spec.idle_connections);
     }
 }
 

@@ -1,25 +1,24 @@
 //! Requests of a connection by HTTP/1.1: one after the other, until one side has had enough.
 
-use std::future::{Future, poll_fn};
-use std::pin::pin;
-use std::task::Poll;
+use std::future::poll_fn;
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
+use super::bell::{Cut, Drained};
 use super::connection::{goodbye, record_without_request};
 use super::engine::{Engine, Heads};
 use super::exchange::{Peer, Start};
 use super::fault::{self, Failure, head_fault, malformation};
 use super::{Next, respond, serve};
-use crate::clock;
 use crate::listener::Pass;
-use crate::net::{Deadline, Stream};
+use crate::net::Deadline;
 use crate::observe::Fault;
 use crate::observe::metrics::{ClientTimeout, CloseReason, Malformation, RequestVersion};
 use crate::server::process_ms;
+use crate::wire::Downstream;
 use crate::wire::h1::ServerConnection;
 use crate::wire::h1::server::ReadHeadError;
 use crate::wire::head::Version;
-use crate::wire::{Downstream, Pipe};
 
 /// When Lintel drains, a kept-alive client may ask once more within this time before its connection is closed.
 const LAST_REQUEST: Duration = Duration::from_secs(1);
@@ -35,113 +34,130 @@ enum Waited {
     /// Nothing came in the time between requests.
     Idle,
     Evicted,
+    /// Draining is over.
+    Cut,
 }
 
-/// Serves a connection of HTTP/1.1 to its end.
-pub async fn run(engine: &Engine, peer: &Peer, stream: Stream, mut pass: Pass) {
-    let metrics = &peer.listener.metrics;
-    let mut client = ServerConnection::new(stream);
+/// Serves the requests of a connection; says how it is to end.
+///
+/// Between two requests the connection holds no memory of an exchange: neither heads, nor a buffer, nor its future.
+pub async fn run(engine: &Engine, peer: &Peer, client: &mut ServerConnection, pass: &mut Pass) -> Next {
     let mut deadline = Deadline::new();
-    let mut cut = pin!(engine.cut(&peer.listener.life));
+    let mut cut = engine.cut(&peer.listener.life);
+    let mut drained = engine.drained();
     let mut served = 0u64;
-    let next = loop {
-        let mut heads = engine.take_heads();
-        let (waited, start) = {
-            let next = next_request(engine, peer, &mut client, &mut heads, &mut deadline, &mut pass, served);
-            tokio::select! {
-                biased;
-                next = next => next,
-                () = cut.as_mut() => {
-                    engine.keep_heads(heads);
-                    break Next::Close;
-                }
+    loop {
+        let mut wait = Wait {
+            engine,
+            peer,
+            client,
+            pass,
+            deadline: &mut deadline,
+            heads: None,
+            served,
+            first_byte: None,
+            draining: false,
+            woken: false,
+        };
+        let start = wait.begin();
+        let waited = poll_fn(|cx| wait.poll(cx, &mut drained, &mut cut)).await;
+        let at = wait.first_byte.unwrap_or_else(|| engine.now());
+        let (start, heads) = (Start { at, ..start }, wait.heads.take());
+        deadline.clear();
+        let mut heads = match (waited, heads) {
+            (Waited::Request, Some(heads)) => heads,
+            (waited, heads) => {
+                heads.into_iter().for_each(|heads| engine.keep_heads(heads));
+                return Box::pin(refuse(engine, peer, client, waited, start, served)).await;
             }
         };
-        match waited {
-            Waited::Request => {}
-            Waited::Failed(_) | Waited::Late | Waited::Ended | Waited::Idle | Waited::Evicted => {
-                engine.keep_heads(heads);
-                break refuse(engine, peer, &mut client, waited, start, served).await;
-            }
-        }
         served += 1;
         let version = if heads.request.version == Version::Http10 {
             RequestVersion::Http10
         } else {
             RequestVersion::Http11
         };
-        metrics.requests.add(version, 1);
-        let next =
-            serve(engine, peer, &mut Downstream::Http1(&mut client), &mut heads, start, cut.as_mut()).await;
+        peer.listener.metrics.requests.add(version, 1);
+        let mut downstream = Downstream::Http1(client);
+        let next = Box::pin(serve(engine, peer, &mut downstream, &mut heads, start, &mut cut)).await;
         engine.keep_heads(heads);
         if !matches!(next, Next::KeepAlive) {
-            break next;
-        }
-    };
-    metrics.bytes_in.add(client.read);
-    metrics.bytes_out.add(client.written());
-    match next {
-        Next::Tunnel(handover) => handover.run(engine, Pipe::of_connection(client.into_connection())).await,
-        Next::Abort if client.ends_with_connection() => client.stream.reset_on_drop(),
-        // What came of a cut body still goes out; its framing shows that it is cut.
-        Next::Abort | Next::Close | Next::KeepAlive => {
-            pass.silent(process_ms(Instant::now()));
-            tokio::select! {
-                biased;
-                () = pass.evicted() => {}
-                () = respond::linger(&mut client) => {}
-            }
+            return next;
         }
     }
 }
 
-/// Waits for a head, no longer than it may take, and not while the connection's place is needed by another.
-async fn next_request(
-    engine: &Engine,
-    peer: &Peer,
-    client: &mut ServerConnection,
-    heads: &mut Heads,
-    deadline: &mut Deadline,
-    pass: &mut Pass,
+/// The time between two requests.
+struct Wait<'a> {
+    engine: &'a Engine,
+    peer: &'a Peer,
+    client: &'a mut ServerConnection,
+    pass: &'a mut Pass,
+    deadline: &'a mut Deadline,
+    /// There from the first byte on.
+    heads: Option<Box<Heads>>,
     served: u64,
-) -> (Waited, Start) {
-    let timeouts = &peer.listener.timeouts;
-    let began = Instant::now();
-    let (read, written) = (client.read - client.surplus().len() as u64, client.written());
-    let mut first_byte = client.has_begun().then_some(began);
-    deadline.after(if served == 0 || first_byte.is_some() { timeouts.head } else { timeouts.keep_alive });
-    let mut drained = pin!(engine.drained());
-    let mut draining = false;
-    let waited = poll_fn(|cx| {
-        match client.poll_head(cx, peer.listener.limits, &mut heads.request) {
+    first_byte: Option<Instant>,
+    draining: bool,
+    /// It was polled before, so the clock has gone on.
+    woken: bool,
+}
+
+impl Wait<'_> {
+    fn begin(&mut self) -> Start {
+        let (client, timeouts) = (&*self.client, &self.peer.listener.timeouts);
+        // A request that was sent ahead begins when its turn comes.
+        let now = if self.served == 0 { self.engine.tick() } else { self.engine.now() };
+        self.first_byte = client.has_begun().then_some(now);
+        let is_head_due = self.served == 0 || self.first_byte.is_some();
+        self.deadline.set((now + if is_head_due { timeouts.head } else { timeouts.keep_alive }).into());
+        Start { at: now, read: client.read - client.surplus().len() as u64, written: client.written() }
+    }
+
+    /// Waits for a head, no longer than it may take, and not while the connection's place is needed by another.
+    fn poll(&mut self, cx: &mut Context<'_>, drained: &mut Drained<'_>, cut: &mut Cut<'_>) -> Poll<Waited> {
+        let now = if self.woken { self.engine.tick() } else { self.engine.now() };
+        self.woken = true;
+        match self.poll_head(cx) {
             // A place that was given away in this very moment is gone: the client was told nothing yet and asks again.
-            Poll::Ready(Ok(true)) if pass.busy().is_err() => return Poll::Ready(Waited::Evicted),
+            Poll::Ready(Ok(true)) if self.pass.busy().is_err() => return Poll::Ready(Waited::Evicted),
             Poll::Ready(Ok(true)) => return Poll::Ready(Waited::Request),
             Poll::Ready(Ok(false)) => return Poll::Ready(Waited::Ended),
             Poll::Ready(Err(error)) => return Poll::Ready(Waited::Failed(error)),
             Poll::Pending => {}
         }
-        if first_byte.is_none() && client.has_begun() {
-            first_byte = Some(Instant::now());
-            deadline.after(timeouts.head);
+        if self.first_byte.is_none() && self.client.has_begun() {
+            self.first_byte = Some(now);
+            self.deadline.set((now + self.peer.listener.timeouts.head).into());
         }
-        pass.silent(process_ms(began));
-        if !draining && drained.as_mut().poll(cx).is_ready() {
-            draining = true;
-            if first_byte.is_none() {
-                deadline.after(LAST_REQUEST);
+        if self.pass.is_busy() {
+            self.pass.silent(process_ms(now));
+        }
+        if !self.draining && drained.poll_begun(cx).is_ready() {
+            self.draining = true;
+            if self.first_byte.is_none() {
+                self.deadline.set((now + LAST_REQUEST).into());
             }
         }
-        if pass.poll_evicted(cx).is_ready() {
+        if self.pass.poll_evicted(cx).is_ready() {
             return Poll::Ready(Waited::Evicted);
         }
-        let idle = first_byte.is_none() && (served > 0 || draining);
-        deadline.poll_passed(cx).map(|()| if idle { Waited::Idle } else { Waited::Late })
-    })
-    .await;
-    deadline.clear();
-    let at = first_byte.unwrap_or_else(Instant::now);
-    (waited, Start { at, time: clock::since_epoch().saturating_sub(at.elapsed()), read, written })
+        let idle = self.first_byte.is_none() && (self.served > 0 || self.draining);
+        match self.deadline.poll_passed_by(cx, now) {
+            Poll::Ready(()) if idle => Poll::Ready(Waited::Idle),
+            Poll::Ready(()) => Poll::Ready(Waited::Late),
+            Poll::Pending => cut.poll_over(cx).map(|()| Waited::Cut),
+        }
+    }
+
+    fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<bool, ReadHeadError>> {
+        let limits = self.peer.listener.limits;
+        if self.heads.is_none() && !ready!(self.client.poll_begun(cx, limits))? {
+            return Poll::Ready(Ok(false));
+        }
+        let heads = self.heads.get_or_insert_with(|| self.engine.take_heads());
+        self.client.poll_head(cx, limits, &mut heads.request)
+    }
 }
 
 /// Ends a connection on which no request can be served any more.
@@ -156,7 +172,7 @@ async fn refuse(
     let metrics = &peer.listener.metrics;
     let begun = client.has_begun();
     let (failure, reason) = match waited {
-        Waited::Request => return Next::Close,
+        Waited::Request | Waited::Cut => return Next::Close,
         Waited::Ended | Waited::Failed(ReadHeadError::Io(_)) if !begun => {
             if served == 0 && client.read == 0 {
                 metrics.silent.add(1);

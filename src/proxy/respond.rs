@@ -227,11 +227,7 @@ impl<'a> Download<'a> {
 
     /// Takes all of it from the server. Its end may still wait for the client: the server is free before the client can
     /// know that it is.
-    pub async fn run(&mut self, client: &mut Downstream<'_>, server: &mut Upstream) -> Result<(), Failure> {
-        poll_fn(|cx| self.poll(cx, client, server)).await
-    }
-
-    fn poll(
+    pub fn poll(
         &mut self,
         cx: &mut Context<'_>,
         client: &mut Downstream<'_>,

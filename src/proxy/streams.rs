@@ -3,8 +3,7 @@
 //! This task reads and writes for all of them, and ends the connection: in order when it is idle or Lintel drains, at
 //! once when the client does what it must not.
 
-use std::future::{Future, poll_fn};
-use std::pin::pin;
+use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
@@ -14,7 +13,6 @@ use super::engine::{Engine, Heads};
 use super::exchange::{Peer, Start};
 use super::fault::{self, Failure, head_fault, malformation};
 use super::{Next, respond, serve};
-use crate::clock;
 use crate::life;
 use crate::listener::Pass;
 use crate::net::{Buffer, Deadline, Stream};
@@ -96,13 +94,14 @@ pub async fn run(engine: &Rc<Engine>, peer: Peer, stream: Stream, pass: Pass) {
         served: false,
     };
     connection.deadline.after(peer.listener.timeouts.head);
-    let mut drained = pin!(engine.drained());
-    let mut cut = pin!(engine.cut(&peer.listener.life));
+    let mut drained = engine.drained();
+    let mut cut = engine.cut(&peer.listener.life);
     let closed = poll_fn(|cx| {
+        engine.tick();
         if matches!(connection.stage, Stage::Opening | Stage::Open) {
-            if drained.as_mut().poll(cx).is_ready() {
+            if drained.poll_begun(cx).is_ready() {
                 connection.announce();
-            } else if cut.as_mut().poll(cx).is_ready() {
+            } else if cut.poll_over(cx).is_ready() {
                 connection.leave("");
             }
         }
@@ -157,7 +156,7 @@ impl Connection<'_> {
     /// Looks at the clocks; ready when something was done about one.
     fn poll_time(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let timeouts = self.peer.listener.timeouts;
-        let written = self.session.written();
+        let (written, now) = (self.session.written(), self.engine.now());
         if self.session.is_flushed() {
             self.write.clear();
         } else if !self.write.is_set() || written != self.written {
@@ -174,12 +173,12 @@ impl Connection<'_> {
             self.deadline.after(GOODBYE_TIME);
         }
         self.note_idleness(timeouts.keep_alive);
-        if self.write.poll_passed(cx).is_ready() {
+        if self.write.poll_passed_by(cx, now).is_ready() {
             self.peer.listener.metrics.timeouts.add(ClientTimeout::WriteIdle, 1);
             self.session.lose("the client read nothing in time");
             return Poll::Ready(());
         }
-        if self.head.poll_passed(cx).is_ready() {
+        if self.head.poll_passed_by(cx, now).is_ready() {
             self.peer.listener.metrics.timeouts.add(ClientTimeout::Head, 1);
             self.close(ErrorCode::EnhanceYourCalm, "no whole head in time");
             return Poll::Ready(());
@@ -197,7 +196,7 @@ impl Connection<'_> {
             self.close(ErrorCode::NoError, "closed to make room for others");
             return Poll::Ready(());
         }
-        std::task::ready!(self.deadline.poll_passed(cx));
+        std::task::ready!(self.deadline.poll_passed_by(cx, now));
         self.pass_deadline();
         Poll::Ready(())
     }
@@ -212,7 +211,10 @@ impl Connection<'_> {
         if self.stage == Stage::Open {
             let left = self.session.is_left();
             match (idle, self.idle) {
-                (true, false) => self.deadline.after(if left { LEAVE_TIME } else { keep_alive }),
+                (true, false) => {
+                    let time = if left { LEAVE_TIME } else { keep_alive };
+                    self.deadline.set((self.engine.now() + time).into());
+                }
                 (true, true) if left && !self.left => self.deadline.after(LEAVE_TIME),
                 (false, _) => self.deadline.clear(),
                 _ => {}
@@ -221,7 +223,7 @@ impl Connection<'_> {
         }
         self.idle = idle;
         if idle {
-            self.pass.silent(process_ms(Instant::now()));
+            self.pass.silent(process_ms(self.engine.now()));
         } else {
             // Given away in this very moment: its requests are served all the same.
             let _ = self.pass.busy();
@@ -310,13 +312,14 @@ async fn exchange(
     mut heads: Box<Heads>,
     refused: Option<ParseHeadError>,
 ) {
-    let start = Start { at: Instant::now(), time: clock::since_epoch(), read: 0, written: 0 };
+    let start = Start { at: engine.tick(), read: 0, written: 0 };
     if let Some(error) = refused {
-        refuse(&engine, &peer, &mut stream, error).await;
+        Box::pin(refuse(&engine, &peer, &mut stream, error)).await;
         return engine.keep_heads(heads);
     }
-    let cut = pin!(engine.cut(&peer.listener.life));
-    let next = serve(&engine, &peer, &mut Downstream::Http2(&mut stream), &mut heads, start, cut).await;
+    let mut cut = engine.cut(&peer.listener.life);
+    let mut client = Downstream::Http2(&mut stream);
+    let next = Box::pin(serve(&engine, &peer, &mut client, &mut heads, start, &mut cut)).await;
     engine.keep_heads(heads);
     if let (Next::Abort, Some(code)) = (&next, stream.reset_code()) {
         peer.listener.metrics.http2_errors.add(Http2Error::of(code), 1);
@@ -325,16 +328,14 @@ async fn exchange(
         Next::Tunnel(handover) => {
             handover.run(&engine, (Pipe::Http2(stream.into_stream()), Buffer::new())).await;
         }
-        Next::KeepAlive | Next::Close => drop_rest(&mut stream).await,
+        Next::KeepAlive | Next::Close if !stream.is_body_done() => Box::pin(drop_rest(&mut stream)).await,
+        Next::KeepAlive | Next::Close => {}
         Next::Abort => {}
     }
 }
 
 /// Lets a client end a request that was answered early, before it is told that nobody listens (RFC 9113 section 8.1).
 async fn drop_rest(stream: &mut ServerStream) {
-    if stream.is_body_done() {
-        return;
-    }
     let rest = poll_fn(|cx| {
         loop {
             match std::task::ready!(stream.poll_body(cx)) {

@@ -2,6 +2,8 @@
 //!
 //! HTTP/1.1 has a 101 and a key for it (RFC 6455), HTTP/2 an extended CONNECT and a 200 (RFC 8441).
 
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -39,6 +41,7 @@ pub struct Handover {
 
 /// Joins client and server after an answer that opens what was asked for.
 pub async fn switch(
+    engine: &Engine,
     exchange: &mut Exchange<'_>,
     client: &mut Downstream<'_>,
     heads: &mut Heads,
@@ -55,7 +58,7 @@ pub async fn switch(
     }
     heads.response.set_known(Known::XRequestId, exchange.request_id.as_bytes());
     let latency = exchange.first_byte.unwrap_or_default();
-    observe_body(&lease, 101, latency, None);
+    observe_body(&lease, 101, latency, None, engine.now());
     translate(client, &server, heads);
     client.write_switch(&heads.response, asked);
     (exchange.status, exchange.answered, exchange.tunnel) = (heads.response.status, true, true);
@@ -109,17 +112,23 @@ fn translate(client: &Downstream<'_>, server: &Upstream, heads: &mut Heads) {
 }
 
 impl Handover {
-    /// Runs the tunnel to its end and writes its record.
-    pub async fn run(self, engine: &Engine, client: (Pipe, Buffer)) {
-        let Self { server, lease, idle, protocol, kept, plan, route } = self;
-        plan.pool.metrics.tunnels.add(1);
-        plan.pool.metrics.tunnels_open.add(1);
-        let tunnel = Tunnel::new(client, server.into_pipe(), idle, &protocol);
-        let (moved, outcome) = tunnel.run(engine, &lease, [&kept.listener.life, &route]).await;
-        kept.listener.metrics.bytes_in.add(moved.from_client);
-        kept.listener.metrics.bytes_out.add(moved.from_server);
-        drop(lease);
-        plan.pool.metrics.tunnels_open.sub(1);
-        kept.record((moved.from_client, moved.from_server), outcome.err().as_ref());
+    /// The tunnel's whole life, up to its record. In a box: whoever runs it holds no other room for it.
+    pub fn run<'e>(
+        self: Box<Self>,
+        engine: &'e Engine,
+        client: (Pipe, Buffer),
+    ) -> Pin<Box<impl Future<Output = ()> + use<'e>>> {
+        let Self { server, lease, idle, protocol, kept, plan, route } = *self;
+        let mut tunnel = Tunnel::new(client, server.into_pipe(), idle, &protocol);
+        Box::pin(async move {
+            plan.pool.metrics.tunnels.add(1);
+            plan.pool.metrics.tunnels_open.add(1);
+            let (moved, outcome) = tunnel.run(engine, &lease, [&kept.listener.life, &route]).await;
+            kept.listener.metrics.bytes_in.add(moved.from_client);
+            kept.listener.metrics.bytes_out.add(moved.from_server);
+            drop(lease);
+            plan.pool.metrics.tunnels_open.sub(1);
+            kept.record((moved.from_client, moved.from_server), outcome.err().as_ref());
+        })
     }
 }

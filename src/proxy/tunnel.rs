@@ -118,32 +118,38 @@ impl Tunnel {
 
     /// Pumps until both sides are done. `ways` are the lives of the listener and the route that it came by.
     pub async fn run(
-        mut self,
+        &mut self,
         engine: &Engine,
         lease: &Lease,
         ways: [&Life; 2],
     ) -> (Moved, Result<(), Failure>) {
         engine.process.tunnels.fetch_add(1, Ordering::Relaxed);
         let [listener, route] = ways;
-        let mut drained = pin!(engine.drained());
-        let mut cut = pin!(engine.cut(listener));
+        let mut drained = engine.drained();
+        let mut cut = engine.cut(listener);
         let mut called = pin!(lease.state.called(lease.heard));
+        let (mut heard, mut listens) = (lease.heard, false);
         let mut deadline = Deadline::new();
         deadline.after(self.idle);
         let mut noted = 0;
         let outcome = poll_fn(|cx| {
+            let now = engine.tick();
             let is_over = route.is(life::Stage::Over) || lease.state.life.is(life::Stage::Over);
-            if cut.as_mut().poll(cx).is_ready() || is_over {
+            if cut.poll_over(cx).is_ready() || is_over {
                 return Poll::Ready(Err(Failure::new(Fault::DrainTimeout, "drain_timeout passed")));
             }
             // Nothing polite can be said in a protocol that is not known here: such a tunnel goes on until it is cut.
             if self.is_websocket && self.stage == Stage::Open && self.leaving != Leaving::Soon {
                 let is_way_closing = ways.iter().any(|way| way.is(life::Stage::Leaving));
-                if drained.as_mut().poll(cx).is_ready() || is_way_closing {
+                if drained.poll_begun(cx).is_ready() || is_way_closing {
                     (self.leaving, self.goodbye) = (Leaving::Soon, GOING_AWAY);
                     deadline.after(goodbye_delay(engine));
                 } else {
-                    while let Poll::Ready(heard) = called.as_mut().poll(cx) {
+                    while !listens || lease.state.has_called_since(heard) {
+                        let call = called.as_mut().poll(cx);
+                        listens = call.is_pending();
+                        let Poll::Ready(call) = call else { break };
+                        heard = call;
                         called.set(lease.state.called(heard));
                         self.follow(engine, lease.state.goodbyes(), &mut deadline);
                     }
@@ -160,10 +166,10 @@ impl Tunnel {
                         deadline.after(CLOSING_TIME);
                     } else if moved != noted {
                         noted = moved;
-                        deadline.after(self.idle);
+                        deadline.set((now + self.idle).into());
                     }
                 }
-                ready!(deadline.poll_passed(cx));
+                ready!(deadline.poll_passed_by(cx, now));
                 match self.stage {
                     Stage::Open if self.leaving != Leaving::No => {
                         self.stage = Stage::Leaving;

@@ -42,9 +42,11 @@ pub enum HostError {
 impl Host {
     /// Reads `name`, `name:port`, `1.2.3.4:port` or `[v6]:port`; an empty port is none (RFC 3986 section 3.2.3).
     pub fn of(text: &[u8]) -> Result<Self, HostError> {
-        if text.contains(&b'@') {
-            return Err(HostError::Userinfo);
-        }
+        // No host has an @, so only what is refused is looked at for one.
+        Self::read(text).map_err(|error| if text.contains(&b'@') { HostError::Userinfo } else { error })
+    }
+
+    fn read(text: &[u8]) -> Result<Self, HostError> {
         if let Some(rest) = text.strip_prefix(b"[") {
             return Self::of_ipv6(rest);
         }
@@ -59,22 +61,20 @@ impl Host {
         if name.len() > LONGEST_NAME {
             return Err(HostError::TooLong);
         }
+        let mut lower = SmallVec::from_slice(name);
         let mut before = b'.';
-        for &byte in name {
-            if !is_name_byte(byte) {
-                return Err(HostError::BadCharacter);
-            }
-            if byte == b'.' && before == b'.' {
-                return Err(HostError::EmptyLabel);
-            }
-            before = byte;
+        for byte in &mut lower {
+            *byte = match NAME[usize::from(*byte)] {
+                0 => return Err(HostError::BadCharacter),
+                b'.' if before == b'.' => return Err(HostError::EmptyLabel),
+                lower => lower,
+            };
+            before = *byte;
         }
         if before == b'.' {
             return Err(HostError::EmptyLabel);
         }
-        let mut name = SmallVec::from_slice(name);
-        name.make_ascii_lowercase();
-        Ok(Self { name, port })
+        Ok(Self { name: lower, port })
     }
 
     /// `rest` follows the opening bracket. The address takes its one short form (RFC 5952), so that equal ones are equal.
@@ -119,10 +119,23 @@ impl fmt::Debug for Host {
     }
 }
 
-/// `reg-name` without escapes, and without `,`, which would make a list of two joined Host fields a name.
-fn is_name_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"-._~!$&'()*+;=".contains(&byte)
-}
+/// The bytes of `reg-name` in lower case, without escapes, and without `,`, which would make a list of two joined Host
+/// fields a name; 0 for all others.
+static NAME: [u8; 256] = {
+    let mut table = [0; 256];
+    let mut byte = 0;
+    while byte < 0x80u8 {
+        let stands = matches!(
+            byte,
+            b'-' | b'.' | b'_' | b'~' | b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b';' | b'='
+        );
+        if byte.is_ascii_alphanumeric() || stands {
+            table[byte as usize] = byte.to_ascii_lowercase();
+        }
+        byte += 1;
+    }
+    table
+};
 
 fn parse_port(digits: &[u8]) -> Result<Option<u16>, HostError> {
     if digits.is_empty() {

@@ -10,6 +10,8 @@ use std::borrow::Borrow;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
+use foldhash::fast::RandomState;
+
 use super::host::Host;
 use super::matcher::{Conditions, HostRule, Matcher, PathRule, Pattern};
 use super::path::NormalPath;
@@ -20,9 +22,9 @@ use crate::wire::head::Head;
 #[derive(Debug)]
 pub struct Table<T> {
     payloads: Vec<T>,
-    exact: HashMap<Box<str>, HostRoutes>,
+    exact: HashMap<Box<str>, HostRoutes, RandomState>,
     /// By the name below which hosts are taken.
-    below: HashMap<Box<str>, HostRoutes>,
+    below: HashMap<Box<str>, HostRoutes, RandomState>,
     any: HostRoutes,
 }
 
@@ -64,7 +66,7 @@ pub struct TableProblem {
 /// Routes of one host.
 #[derive(Debug, Default)]
 struct HostRoutes {
-    exact: HashMap<Box<str>, Candidates>,
+    exact: HashMap<Box<str>, Candidates, RandomState>,
     /// Each expression once, at the place of its first route.
     regex: Vec<(Pattern, Candidates)>,
     /// A tree of segments; the first node is the root.
@@ -76,7 +78,7 @@ struct HostRoutes {
 #[derive(Debug, Default)]
 struct Node {
     parent: usize,
-    children: HashMap<Box<str>, usize>,
+    children: HashMap<Box<str>, usize, RandomState>,
     candidates: Candidates,
 }
 
@@ -144,6 +146,9 @@ impl<T> Table<T> {
     }
 
     fn find_reading(&self, query: &Query<'_>, path: &str) -> Option<usize> {
+        if self.exact.is_empty() && self.below.is_empty() {
+            return self.any.find(query, path);
+        }
         let name = query.host.map_or("", Host::name);
         let exact = self.exact.get(name).and_then(|routes| routes.find(query, path));
         exact.or_else(|| self.find_below(query, path, name)).or_else(|| self.any.find(query, path))

@@ -10,6 +10,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use foldhash::fast::RandomState;
+
 use crate::server::Server;
 use crate::wire::h1::ClientConnection;
 
@@ -21,7 +23,7 @@ const MARGIN: Duration = Duration::from_secs(1);
 /// The idle connections of one engine thread.
 #[derive(Default)]
 pub struct Idle {
-    servers: RefCell<HashMap<u64, Kept>>,
+    servers: RefCell<HashMap<u64, Kept, RandomState>>,
 }
 
 struct Kept {
@@ -30,7 +32,7 @@ struct Kept {
 }
 
 struct Waiting {
-    connection: ClientConnection,
+    connection: Box<ClientConnection>,
     until: Instant,
 }
 
@@ -50,7 +52,7 @@ impl Idle {
     }
 
     /// The connection to `server` that was used last and is still good.
-    pub fn take(&self, server: &Server, now: Instant) -> Option<ClientConnection> {
+    pub fn take(&self, server: &Server, now: Instant) -> Option<Box<ClientConnection>> {
         let mut servers = self.servers.borrow_mut();
         let kept = servers.get_mut(&server.id)?;
         while let Some(mut waiting) = kept.connections.pop() {
@@ -63,7 +65,7 @@ impl Idle {
     }
 
     /// Keeps a connection until `until`, unless `most` of them wait for this server over all threads.
-    pub fn put(&self, server: &Arc<Server>, connection: ClientConnection, until: Instant, most: u32) {
+    pub fn put(&self, server: &Arc<Server>, connection: Box<ClientConnection>, until: Instant, most: u32) {
         let idle = &server.state.idle;
         if idle.fetch_add(1, Ordering::Relaxed) >= most as usize {
             idle.fetch_sub(1, Ordering::Relaxed);

@@ -10,6 +10,7 @@ use std::rc::Rc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
+use foldhash::fast::RandomState;
 use tokio::sync::Notify;
 
 use super::connect::{ConnectError, Limits, connect};
@@ -32,7 +33,7 @@ pub struct Http2 {
 #[derive(Default)]
 pub struct Sessions {
     /// By server id.
-    servers: RefCell<HashMap<u64, Group>>,
+    servers: RefCell<HashMap<u64, Group, RandomState>>,
 }
 
 /// The connections to one server.
@@ -102,7 +103,8 @@ impl Sessions {
         });
     }
 
-    fn find(&self, server: u64, http2: &Http2) -> Option<ClientStream> {
+    /// A stream of a connection to this server that has room.
+    pub fn find(&self, server: u64, http2: &Http2) -> Option<ClientStream> {
         let mut servers = self.servers.borrow_mut();
         let group = servers.get_mut(&server)?;
         let open = group.open.iter_mut().find(|open| open.session.has_room(http2.streams))?;

@@ -61,6 +61,22 @@ impl Method {
         }
     }
 
+    /// Empty for `Other`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Get => "GET",
+            Self::Head => "HEAD",
+            Self::Post => "POST",
+            Self::Put => "PUT",
+            Self::Delete => "DELETE",
+            Self::Connect => "CONNECT",
+            Self::Options => "OPTIONS",
+            Self::Trace => "TRACE",
+            Self::Patch => "PATCH",
+            Self::Other => "",
+        }
+    }
+
     /// Whether doing it twice is as good as once (RFC 9110 section 9.2.2).
     pub fn is_idempotent(self) -> bool {
         matches!(self, Self::Get | Self::Head | Self::Put | Self::Delete | Self::Options | Self::Trace)
@@ -117,6 +133,8 @@ pub struct Field<'a> {
 pub struct Head {
     arena: Vec<u8>,
     entries: Vec<Entry>,
+    /// One bit for each `Known` that may be among the entries: most questions are for fields that are not there.
+    present: u64,
     pub version: Version,
     method: Method,
     method_text: Text,
@@ -135,8 +153,13 @@ impl Head {
     pub fn clear(&mut self) {
         self.arena.clear();
         self.entries.clear();
-        self.arena.shrink_to(4096);
-        self.entries.shrink_to(64);
+        self.present = 0;
+        if self.arena.capacity() > 4096 {
+            self.arena.shrink_to(4096);
+        }
+        if self.entries.capacity() > 64 {
+            self.entries.shrink_to(64);
+        }
         self.version = Version::Http11;
         self.method = Method::Get;
         (self.method_text, self.target, self.reason) = Default::default();
@@ -156,13 +179,19 @@ impl Head {
     }
 
     pub fn method_text(&self) -> &str {
-        std::str::from_utf8(self.bytes(self.method_text)).unwrap_or_default()
+        match self.method.as_str() {
+            "" => std::str::from_utf8(self.bytes(self.method_text)).unwrap_or_default(),
+            text if self.status == 0 => text,
+            _ => "",
+        }
     }
 
     /// `text` is a token.
     pub fn set_method(&mut self, text: &[u8]) {
         self.method = Method::of(text);
-        self.method_text = self.store(text);
+        if self.method == Method::Other {
+            self.method_text = self.store(text);
+        }
     }
 
     /// Path and query as the client sent them, or `*`; printable ASCII and bytes above 0x7f as they came.
@@ -207,16 +236,21 @@ impl Head {
 
     /// The first value of a known field.
     pub fn get(&self, known: Known) -> Option<&[u8]> {
-        self.entries.iter().find(|entry| entry.known == known).map(|entry| self.bytes(entry.value()))
+        self.like(known).find(|entry| entry.known == known).map(|entry| self.bytes(entry.value()))
     }
 
     /// Every value of a known field, in order.
     pub fn all(&self, known: Known) -> impl Iterator<Item = &[u8]> {
-        self.entries.iter().filter(move |entry| entry.known == known).map(|entry| self.bytes(entry.value()))
+        self.like(known).filter(move |entry| entry.known == known).map(|entry| self.bytes(entry.value()))
     }
 
     pub fn has(&self, known: Known) -> bool {
-        self.entries.iter().any(|entry| entry.known == known)
+        self.like(known).any(|entry| entry.known == known)
+    }
+
+    /// Entries among which those of a name are: none if there cannot be any.
+    fn like(&self, known: Known) -> std::slice::Iter<'_, Entry> {
+        if self.present & known.bit() == 0 { [].iter() } else { self.entries.iter() }
     }
 
     /// Every value of a field by name, whatever the case.
@@ -232,12 +266,12 @@ impl Head {
 
     /// Adds a field at the end under its usual spelling.
     pub fn add_known(&mut self, known: Known, value: &[u8]) {
-        self.push(known.name().as_bytes(), &[value], known);
+        self.push_known(known, &[value]);
     }
 
     /// The same with a value in pieces.
     pub fn add_joined(&mut self, known: Known, pieces: &[&[u8]]) {
-        self.push(known.name().as_bytes(), pieces, known);
+        self.push_known(known, pieces);
     }
 
     /// Replaces all fields of this name by one, at the place of the first.
@@ -246,12 +280,18 @@ impl Head {
     }
 
     pub fn set_known(&mut self, known: Known, value: &[u8]) {
-        self.replace(known.name(), value, known);
+        match self.has(known) {
+            true => self.replace(known.name(), value, known),
+            false => self.push_known(known, &[value]),
+        }
     }
 
     fn replace(&mut self, name: &str, value: &[u8], known: Known) {
-        let first = self.entries.iter().position(|entry| is_named(&self.arena, entry, name, known));
-        let Some(first) = first else { return self.push(name.as_bytes(), &[value], known) };
+        let place = |entry: &Entry| is_named(&self.arena, entry, name, known);
+        let first = self.like(known).position(place);
+        let Some(first) = first else {
+            return self.push(name.as_bytes(), &[value], known);
+        };
         // The name stays as it came.
         let (entry, start) = (self.entries[first], self.arena.len());
         self.arena.extend_from_within(entry.name().range());
@@ -272,7 +312,9 @@ impl Head {
     }
 
     pub fn remove_known(&mut self, known: Known) {
-        self.entries.retain(|entry| entry.known != known);
+        if self.has(known) {
+            self.entries.retain(|entry| entry.known != known);
+        }
     }
 
     /// Keeps the fields that `keep` says yes to.
@@ -284,13 +326,57 @@ impl Head {
     /// Keeps the fields that `keep` says yes to by what they are and how they are called.
     pub fn retain_named(&mut self, mut keep: impl FnMut(Known, &[u8]) -> bool) {
         let arena = &self.arena;
-        self.entries.retain(|entry| keep(entry.known, bytes(arena, entry.name())));
+        let mut present = 0;
+        self.entries.retain(|entry| {
+            let stays = keep(entry.known, bytes(arena, entry.name()));
+            present |= if stays { entry.known.bit() } else { 0 };
+            stays
+        });
+        self.present = present;
+    }
+
+    /// Takes a whole head over as HTTP/1.1 writes it: the places of its parts, counted from its first byte, are said next.
+    /// The head is empty before.
+    pub fn take_over(&mut self, bytes: &[u8]) {
+        self.clear();
+        self.arena.extend_from_slice(bytes);
+    }
+
+    /// Where the target of a head that was taken over is.
+    pub fn place_target(&mut self, start: usize, length: usize) {
+        self.target = Text { start: start as u32, length: length as u32 };
+    }
+
+    /// Where its reason is.
+    pub fn place_reason(&mut self, start: usize, length: usize) {
+        self.reason = Text { start: start as u32, length: length as u32 };
+    }
+
+    /// Where its next field is: a name, a colon, one space, a value, and CRLF.
+    pub fn place_field(&mut self, start: usize, name: &[u8], value_length: usize) {
+        let known = Known::of(name);
+        self.present |= known.bit();
+        let (start, name_length, value_length) = (start as u32, name.len() as u32, value_length as u32);
+        self.entries.push(Entry { start, name_length, value_length, known });
+    }
+
+    fn push_known(&mut self, known: Known, value: &[&[u8]]) {
+        let start = self.arena.len();
+        self.arena.extend_from_slice(known.prefix());
+        let value_start = self.arena.len();
+        value.iter().for_each(|piece| self.arena.extend_from_slice(piece));
+        let value_length = (self.arena.len() - value_start) as u32;
+        self.arena.extend_from_slice(b"\r\n");
+        let name_length = (value_start - start - 2) as u32;
+        self.present |= known.bit();
+        self.entries.push(Entry { start: start as u32, name_length, value_length, known });
     }
 
     fn push(&mut self, name: &[u8], value: &[&[u8]], known: Known) {
         let start = self.arena.len();
         self.arena.extend_from_slice(name);
         let entry = self.end_line(start, value, known);
+        self.present |= known.bit();
         self.entries.push(entry);
     }
 
@@ -332,6 +418,7 @@ impl Clone for Head {
     fn clone_from(&mut self, other: &Self) {
         self.arena.clone_from(&other.arena);
         self.entries.clone_from(&other.entries);
+        self.present = other.present;
         (self.version, self.method, self.status) = (other.version, other.method, other.status);
         (self.method_text, self.target, self.reason) = (other.method_text, other.target, other.reason);
     }

@@ -9,6 +9,16 @@ macro_rules! known {
         impl Known {
             const ALL: &'static [(Known, &'static str)] = &[$((Known::$variant, $name),)*];
 
+            /// How clients of HTTP/2, and some of HTTP/1.1, write it; empty for `Other`.
+            const fn lower(self) -> &'static [u8] {
+                match self { $(Self::$variant => const { &lower::<{ $name.len() }>($name) },)* Self::Other => b"" }
+            }
+
+            /// The usual spelling with the colon and the space behind it.
+            pub fn prefix(self) -> &'static [u8] {
+                match self { $(Self::$variant => concat!($name, ": ").as_bytes(),)* Self::Other => b": " }
+            }
+
             /// The usual spelling; empty for `Other`.
             pub fn name(self) -> &'static str {
                 match self { $(Self::$variant => $name,)* Self::Other => "" }
@@ -112,8 +122,30 @@ impl Known {
     /// Looks a name up, whatever its case.
     pub fn of(name: &[u8]) -> Self {
         let known = BY_PLACE.get(place(name, MULTIPLIER)).copied().unwrap_or(Self::Other);
-        if known.name().as_bytes().eq_ignore_ascii_case(name) { known } else { Self::Other }
+        // Nearly all come in one of two spellings, and to compare bytes as they are is far cheaper.
+        let is_it = known.lower() == name
+            || known.name().as_bytes() == name
+            || known.name().as_bytes().eq_ignore_ascii_case(name);
+        if is_it { known } else { Self::Other }
     }
+
+    /// Its bit in a set of names.
+    pub const fn bit(self) -> u64 {
+        1 << self as u32
+    }
+}
+
+const _: () = assert!((Known::Other as u32) < u64::BITS);
+
+/// A name in lower case.
+const fn lower<const LENGTH: usize>(name: &str) -> [u8; LENGTH] {
+    let mut lower = [0; LENGTH];
+    let mut at = 0;
+    while at < LENGTH {
+        lower[at] = name.as_bytes()[at].to_ascii_lowercase();
+        at += 1;
+    }
+    lower
 }
 
 #[cfg(test)]

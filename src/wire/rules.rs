@@ -101,22 +101,30 @@ pub fn content_length(head: &Head) -> Result<Option<u64>, ParseHeadError> {
     if value.is_empty() || !value.iter().all(u8::is_ascii_digit) {
         return Err(ParseHeadError::Malformed("Content-Length is not a number"));
     }
-    let text = std::str::from_utf8(value).unwrap_or_default();
+    let append = |length: u64, digit: &u8| length.checked_mul(10)?.checked_add(u64::from(digit - b'0'));
     // i64 is the most that servers in other languages can count to.
-    match text.parse::<u64>() {
-        Ok(length) if length <= i64::MAX as u64 => Ok(Some(length)),
+    match value.iter().try_fold(0, append) {
+        Some(length) if length <= i64::MAX as u64 => Ok(Some(length)),
         _ => Err(ParseHeadError::Malformed("Content-Length is too large")),
     }
 }
 
 /// Bytes that a host and its port are made of (RFC 3986 section 3.2.2); which of them make one is the router's matter.
 pub fn is_authority(text: &[u8]) -> bool {
-    text.iter().all(|byte| {
+    text.iter().all(|byte| AUTHORITY[usize::from(*byte)])
+}
+
+static AUTHORITY: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0;
+    while byte < 0x80u8 {
         let is_mark =
             matches!(byte, b'!' | b'$'..=b'+' | b'-' | b'.' | b':' | b';' | b'=' | b'[' | b']' | b'_' | b'~');
-        is_mark || byte.is_ascii_alphanumeric()
-    })
-}
+        table[byte as usize] = is_mark || byte.is_ascii_alphanumeric();
+        byte += 1;
+    }
+    table
+};
 
 /// Whether every byte may stand in a request's target (RFC 3986 section 2); the router is stricter.
 pub fn is_target(text: &[u8]) -> bool {

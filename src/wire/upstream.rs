@@ -12,11 +12,11 @@ use super::pipe::Pipe;
 use super::rules::{ReadResponseError, ResponseFraming};
 use crate::net::Buffer;
 
-/// One request to a server: a connection of its own, or a stream of one that others share.
+/// One request to a server: a connection of its own, or a stream of one that others share. Small, since it is handed on often.
 #[derive(Debug)]
 pub enum Upstream {
-    Http1(ClientConnection),
-    Http2(ClientStream),
+    Http1(Box<ClientConnection>),
+    Http2(Box<ClientStream>),
 }
 
 macro_rules! each {

@@ -39,17 +39,29 @@ impl Follower {
                 bytes = &bytes[step as usize..];
                 continue;
             }
+            // A whole header at once, as nearly always.
+            if self.have == 0
+                && let Some((header, payload)) = header_at(bytes)
+            {
+                self.begin(bytes[0], payload);
+                bytes = &bytes[header..];
+                continue;
+            }
             self.header[self.have] = bytes[0];
             self.have += 1;
             bytes = &bytes[1..];
-            if let Some(length) = self.payload_length() {
-                self.closing |= self.header[0] & 0x0f == OPCODE_CLOSE;
+            if let Some((_, payload)) = header_at(&self.header[..self.have]) {
                 self.have = 0;
-                self.left = length;
-                // The top bit must be 0 (RFC 6455 section 5.2).
-                self.lost = length > i64::MAX as u64;
+                self.begin(self.header[0], payload);
             }
         }
+    }
+
+    fn begin(&mut self, first: u8, payload: u64) {
+        self.closing |= first & 0x0f == OPCODE_CLOSE;
+        self.left = payload;
+        // The top bit must be 0 (RFC 6455 section 5.2).
+        self.lost = payload > i64::MAX as u64;
     }
 
     /// How many of `bytes` can pass before the next boundary, where a frame may be put in between. `None`: never.
@@ -69,22 +81,24 @@ impl Follower {
     pub fn is_at_boundary(&self) -> bool {
         !self.lost && self.have == 0 && self.left == 0
     }
+}
 
-    fn payload_length(&self) -> Option<u64> {
-        let header = &self.header[..self.have];
-        let [_, second, ..] = header else { return None };
-        let (extended, mask) = (second & 0x7f, if second & 0x80 != 0 { 4 } else { 0 });
-        let length_bytes = match extended {
-            126 => 2,
-            127 => 8,
-            _ => 0,
-        };
-        if header.len() < 2 + length_bytes + mask {
-            return None;
-        }
-        let length = header[2..2 + length_bytes].iter().fold(0u64, |sum, byte| sum << 8 | u64::from(*byte));
-        Some(if length_bytes == 0 { u64::from(extended) } else { length })
+/// How long the header at the front of `bytes` is, and the payload behind it; `None` while it is not whole.
+fn header_at(bytes: &[u8]) -> Option<(usize, u64)> {
+    let [_, second, ..] = *bytes else { return None };
+    let mask = if second & 0x80 != 0 { 4 } else { 0 };
+    let (length_bytes, short) = match second & 0x7f {
+        126 => (2, 0),
+        127 => (8, 0),
+        short => (0, short),
+    };
+    let header = 2 + length_bytes + mask;
+    if bytes.len() < header {
+        return None;
     }
+    let extended = &bytes[2..2 + length_bytes];
+    let length = extended.iter().fold(0u64, |sum, byte| sum << 8 | u64::from(*byte));
+    Some((header, length + u64::from(short)))
 }
 
 /// A close frame without a mask, as servers send it.

@@ -355,8 +355,7 @@ fn wrapped(
     environment: &[(String, String)],
     arguments: &[&str],
 ) -> Command {
-    let binary =
-        std::env::var_os("LINTEL_BINARY").unwrap_or_else(|| env!("CARGO_BIN_EXE_lintel").into());
+    let binary = std::env::var_os("LINTEL_BINARY").unwrap_or_else(|| env!("CARGO_BIN_EXE_lintel").into());
     let mut command = match wrapper.split_first() {
         Some((first, rest)) => {
             let mut command = Command::new(first);

@@ -17,8 +17,7 @@ use crate::wire::websocket;
 /// A connection to a server.
 #[derive(Debug)]
 pub struct ClientConnection {
-    /// Boxed once for its life: with every request it moves from the idle ones to an exchange and back.
-    connection: Box<Connection>,
+    connection: Connection,
     scanned: usize,
     method: Method,
     pub response: ResponseFraming,
@@ -27,14 +26,15 @@ pub struct ClientConnection {
 }
 
 impl ClientConnection {
-    pub fn new(stream: Stream) -> Self {
-        Self {
-            connection: Box::new(Connection::new(stream)),
+    /// In a box for its life: with every request it moves from the idle ones to an exchange and back.
+    pub fn boxed(stream: Stream) -> Box<Self> {
+        Box::new(Self {
+            connection: Connection::new(stream),
             scanned: 0,
             method: Method::Get,
             response: ResponseFraming::default(),
             key: None,
-        }
+        })
     }
 
     /// Puts a request head into the outbound bytes. `upgrade` names the protocol that is asked for.
@@ -85,13 +85,17 @@ impl ClientConnection {
         head: &mut Head,
     ) -> Poll<Result<(), ReadResponseError>> {
         loop {
-            if let Some(end) = find_end(self.connection.inbound.bytes(), &mut self.scanned)? {
-                self.response = response::parse(&self.connection.inbound.bytes()[..end], self.method, head)?;
-                self.inbound.consume(end);
-                self.scanned = 0;
-                let body = self.response.body;
-                self.connection
-                    .begin_incoming(if head.status < 200 { Framing::Empty } else { body }, u64::MAX);
+            let bytes = self.connection.inbound.bytes();
+            if self.scanned == 0
+                && !bytes.is_empty()
+                && let Some((framing, end)) = response::parse_usual(bytes, self.method, head)
+            {
+                self.take_head(head, framing, end);
+                return Poll::Ready(Ok(()));
+            }
+            if let Some(end) = find_end(bytes, &mut self.scanned)? {
+                let framing = response::parse(&self.inbound.bytes()[..end], self.method, head)?;
+                self.take_head(head, framing, end);
                 return Poll::Ready(Ok(()));
             }
             if self.inbound.len() >= RESPONSE_LIMITS.head {
@@ -107,6 +111,13 @@ impl ClientConnection {
             }
             ready!(self.connection.poll_fill(cx, RESPONSE_LIMITS.head))?;
         }
+    }
+
+    fn take_head(&mut self, head: &Head, framing: ResponseFraming, end: usize) {
+        self.inbound.consume(end);
+        (self.scanned, self.response) = (0, framing);
+        let body = if head.status < 200 { Framing::Empty } else { framing.body };
+        self.connection.begin_incoming(body, u64::MAX);
     }
 
     /// Whether an idle connection is still good: open, and silent. Costs no system call while it is.
@@ -131,7 +142,7 @@ impl ClientConnection {
     }
 
     pub fn into_connection(self) -> Connection {
-        *self.connection
+        self.connection
     }
 
     fn write_length(&mut self, length: u64) {

@@ -12,7 +12,7 @@ use tokio::io::AsyncWrite;
 use super::chunk::{Decoder, Step};
 use super::outbound::Outbound;
 use crate::net::Stream;
-use crate::net::buffer::{BLOCK, Buffer};
+use crate::net::buffer::{BLOCK, Buffer, FLOW};
 use crate::wire::body::{Framing, Piece, ReadBodyError};
 use crate::wire::head::Head;
 
@@ -40,6 +40,8 @@ pub struct Connection {
     body_read: u64,
     /// Most body bytes that the current message may have.
     body_limit: u64,
+    /// What one read of the body asks for: more once it came back full.
+    flow: usize,
     /// The other end has sent its last byte.
     pub(super) ended: bool,
     /// Bytes read from the stream since the connection began.
@@ -57,6 +59,7 @@ impl Connection {
             trailers: None,
             body_read: 0,
             body_limit: u64::MAX,
+            flow: BLOCK,
             ended: false,
             read: 0,
         }
@@ -75,7 +78,7 @@ impl Connection {
             Framing::Chunked => Incoming::Chunked(Box::default()),
             Framing::Close => Incoming::Close,
         };
-        (self.available, self.body_read, self.body_limit) = (0, 0, limit);
+        (self.available, self.body_read, self.body_limit, self.flow) = (0, 0, limit, BLOCK);
         self.trailers = None;
     }
 
@@ -117,8 +120,8 @@ impl Connection {
                     self.available = self.inbound.len();
                     continue;
                 }
-                Incoming::Length(left) => usize::try_from(*left).unwrap_or(usize::MAX).min(BLOCK),
-                Incoming::Close => BLOCK,
+                Incoming::Length(left) => usize::try_from(*left).unwrap_or(usize::MAX).min(self.flow),
+                Incoming::Close => self.flow,
                 Incoming::Chunked(decoder) => match decoder.step(self.inbound.bytes(), &mut self.trailers)? {
                     Step::Bytes(count) => {
                         self.available = count;
@@ -133,10 +136,10 @@ impl Connection {
                         self.incoming = Incoming::Done;
                         continue;
                     }
-                    Step::More(room) => room.clamp(BLOCK / 4, BLOCK),
+                    Step::More(room) => room.clamp(BLOCK / 4, self.flow),
                 },
             };
-            match ready!(self.poll_fill(cx, wanted))? {
+            match ready!(self.poll_flow(cx, wanted))? {
                 0 if matches!(self.incoming, Incoming::Close) => self.incoming = Incoming::Done,
                 0 => return Poll::Ready(Err(ReadBodyError::Truncated)),
                 _ => {}
@@ -199,13 +202,26 @@ impl Connection {
         Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 
-    /// Reads on into the buffer up to `limit` bytes in it; 0 is the end, or a full buffer.
-    pub(super) fn poll_fill(&mut self, cx: &mut Context<'_>, limit: usize) -> Poll<io::Result<usize>> {
-        let count = ready!(self.inbound.poll_fill(cx, &mut self.stream, limit))?;
+    fn poll_flow(&mut self, cx: &mut Context<'_>, wanted: usize) -> Poll<io::Result<usize>> {
+        let count = ready!(self.inbound.poll_flow(cx, &mut self.stream, wanted))?;
+        self.note_read(count, wanted);
+        if count == BLOCK {
+            self.flow = FLOW;
+        }
+        Poll::Ready(Ok(count))
+    }
+
+    fn note_read(&mut self, count: usize, limit: usize) {
         self.read += count as u64;
         if count == 0 && self.inbound.len() < limit {
             self.ended = true;
         }
+    }
+
+    /// Reads on into the buffer up to `limit` bytes in it; 0 is the end, or a full buffer.
+    pub(super) fn poll_fill(&mut self, cx: &mut Context<'_>, limit: usize) -> Poll<io::Result<usize>> {
+        let count = ready!(self.inbound.poll_fill(cx, &mut self.stream, limit))?;
+        self.note_read(count, limit);
         Poll::Ready(Ok(count))
     }
 

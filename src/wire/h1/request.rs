@@ -1,10 +1,39 @@
 //! The head of a request: its line, its fields, and the rules that decide about its body.
 
-use super::parse::{copy_fields, explain, with_field_room};
+use super::parse::{copy_fields, explain, offset, take_over, with_field_room};
 use crate::wire::body::Framing;
 use crate::wire::head::{Head, Known, Method, Version};
 use crate::wire::rules::{Limits, ParseHeadError, RequestFraming, content_length, is_authority, is_target};
 use crate::wire::token::{is_token, list};
+
+/// Parses the head that `bytes` begin with, if it is whole and written as nearly all are; says where it ends.
+///
+/// `None` says nothing about the head: `parse` judges it, which would take what is taken here in the same way.
+pub fn parse_usual(bytes: &[u8], limits: Limits, head: &mut Head) -> Option<(RequestFraming, usize)> {
+    let end = with_field_room(limits.fields, |room| {
+        let mut request = httparse::Request::new(&mut []);
+        let Ok(httparse::Status::Complete(end)) = request.parse_with_uninit_headers(bytes, room) else {
+            return None;
+        };
+        let (method, target) = (request.method?.as_bytes(), request.path?.as_bytes());
+        // Empty lines before it are passed over elsewhere.
+        let is_usual = bytes.starts_with(method)
+            && target.starts_with(b"/")
+            && target.len() <= limits.target
+            && end <= limits.head
+            && is_target(target)
+            && take_over(bytes, end, request.headers, head);
+        if !is_usual {
+            return None;
+        }
+        head.version = if request.version == Some(0) { Version::Http10 } else { Version::Http11 };
+        head.place_target(offset(bytes, target), target.len());
+        head.set_method(method);
+        let takes = !matches!(head.method(), Method::Connect | Method::Trace | Method::Other);
+        (takes && host_rules(head).is_ok()).then_some(end)
+    })?;
+    Some((framing(head).ok()?, end))
+}
 
 /// Parses `bytes`, a head up to and with its empty line, into `head`.
 pub fn parse(bytes: &[u8], limits: Limits, head: &mut Head) -> Result<RequestFraming, ParseHeadError> {
@@ -172,12 +201,73 @@ fn refuse_nomination(option: &[u8]) -> Result<(), ParseHeadError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     const LIMITS: Limits = Limits { head: 32768, fields: 100, target: 8192 };
 
     fn parse_text(text: &str) -> Result<(Head, RequestFraming), ParseHeadError> {
         let mut head = Head::new();
         parse(text.as_bytes(), LIMITS, &mut head).map(|framing| (head, framing))
+    }
+
+    /// Both ways to parse must say the same of a head that both take.
+    fn parse_both(text: &str) -> bool {
+        let (mut usual, mut careful) = (Head::new(), Head::new());
+        let Some((framing, end)) = parse_usual(text.as_bytes(), LIMITS, &mut usual) else { return false };
+        assert_eq!(parse(&text.as_bytes()[..end], LIMITS, &mut careful), Ok(framing), "{text}");
+        assert_eq!((usual.method_text(), usual.version), (careful.method_text(), careful.version));
+        assert_eq!(usual.target(), careful.target());
+        let fields = |head: &Head| -> Vec<u8> { head.lines().flatten().copied().collect() };
+        assert_eq!(fields(&usual), fields(&careful));
+        assert!(usual.iter().map(|field| field.known).eq(careful.iter().map(|field| field.known)));
+        true
+    }
+
+    #[test]
+    fn a_usual_head_is_taken_at_once_and_in_the_same_way() {
+        for text in [
+            "GET / HTTP/1.1\r\nHost: a\r\n\r\n",
+            "GET /a?b HTTP/1.1\r\nhost: a\r\nX-Two: 2 and 3\r\nCONNECTION: close\r\n\r\nGET / HTTP/1.1\r\n",
+            "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc",
+            "GET / HTTP/1.0\r\n\r\n",
+            "DELETE /\u{e9} HTTP/1.1\r\nHost: a\r\nX-B: \u{e9}\r\n\r\n",
+        ] {
+            assert!(parse_both(text), "{text:?}");
+        }
+        for text in [
+            "GET / HTTP/1.1\r\nHost: a\r\n\r",
+            "GET / HTTP/1.1\nHost: a\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost: a\n\n",
+            "GET / HTTP/1.1\r\nHost: a\r\n\n",
+            "\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n",
+            "\nGET / HTTP/1.1\r\nHost: a\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost:a\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost:  a\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost: a \r\n\r\n",
+            "GET / HTTP/1.1\r\nHost: a\r\nX-Empty:\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost: a\r\nX: a\0b\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost: a\r\nX: a\rb\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost: a\r\nX: a\r\n b\r\n\r\n",
+            "GET / HTTP/1.1\r\n\r\n",
+            "GET http://b/ HTTP/1.1\r\nHost: a\r\n\r\n",
+            "TRACE / HTTP/1.1\r\nHost: a\r\n\r\n",
+            "PURGE / HTTP/1.1\r\nHost: a\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: x\r\n\r\n",
+        ] {
+            assert!(!parse_both(text), "{text:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_is_taken_at_once_the_careful_path_takes_alike(
+            line in "(GET|POST|PURGE) /[ -~]{0,5} HTTP/1.[012]", ending in "\r?\n",
+            fields in prop::collection::vec("(Host|content-length|X-A|Connection|X) ?:[ \t]{0,2}[0-9a-z\\x00-\\x1f, ]{0,6}", 0..4),
+            last in "(\r?\n){0,2}", rest in "[a\r\n]{0,3}",
+        ) {
+            let text = [&[line][..], &fields].concat().join(&ending) + &ending + &last + &rest;
+            parse_both(&text);
+        }
     }
 
     #[test]

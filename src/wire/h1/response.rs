@@ -1,10 +1,37 @@
 //! The head of a response: its line, its fields, and the rules that decide about its body.
 
-use super::parse::{copy_fields, explain, with_field_room};
+use super::parse::{copy_fields, explain, offset, take_over, with_field_room};
 use crate::wire::body::Framing;
 use crate::wire::head::{Head, Known, Method, Version};
 use crate::wire::rules::{ParseHeadError, RESPONSE_LIMITS, ResponseFraming, content_length};
 use crate::wire::token::list;
+
+/// Parses the head that `bytes` begin with, if it is whole and written as nearly all are; says where it ends.
+///
+/// `None` says nothing about the head: `parse` judges it, which would take what is taken here in the same way.
+pub fn parse_usual(bytes: &[u8], method: Method, head: &mut Head) -> Option<(ResponseFraming, usize)> {
+    let end = with_field_room(RESPONSE_LIMITS.fields, |room| {
+        let mut response = httparse::Response::new(&mut []);
+        let parser = httparse::ParserConfig::default();
+        let parsed = parser.parse_response_with_uninit_headers(&mut response, bytes, room);
+        let Ok(httparse::Status::Complete(end)) = parsed else { return None };
+        let reason = response.reason?.as_bytes();
+        // Empty lines before it are no part of one.
+        let is_usual = bytes.starts_with(b"HTTP/1.")
+            && end <= RESPONSE_LIMITS.head
+            && take_over(bytes, end, response.headers, head);
+        if !is_usual {
+            return None;
+        }
+        head.version = if response.version == Some(0) { Version::Http10 } else { Version::Http11 };
+        head.status = response.code?;
+        if !reason.is_empty() {
+            head.place_reason(offset(bytes, reason), reason.len());
+        }
+        (100..=999).contains(&head.status).then_some(end)
+    })?;
+    Some((framing(head, method).ok()?, end))
+}
 
 /// Parses `bytes`, a head up to and with its empty line, as the answer to a request by `method`.
 pub fn parse(bytes: &[u8], method: Method, head: &mut Head) -> Result<ResponseFraming, ParseHeadError> {
@@ -112,6 +139,36 @@ mod tests {
         }
         let hint = parse_text("HTTP/1.1 204 N\r\nKeep-Alive: max=9, timeout=5\r\n\r\n", Method::Get).unwrap();
         assert_eq!((hint.keep_alive, hint.keep_alive_timeout), (true, Some(5)));
+    }
+
+    #[test]
+    fn a_usual_head_is_taken_at_once_and_in_the_same_way() {
+        let both = |text: &str| {
+            let (mut usual, mut careful) = (Head::new(), Head::new());
+            let (framing, end) = parse_usual(text.as_bytes(), Method::Get, &mut usual)?;
+            assert_eq!(parse(&text.as_bytes()[..end], Method::Get, &mut careful), Ok(framing), "{text:?}");
+            assert_eq!((usual.status, usual.reason()), (careful.status, careful.reason()));
+            assert!(usual.lines().flatten().eq(careful.lines().flatten()));
+            Some(end)
+        };
+        for text in [
+            "HTTP/1.1 200 OK\r\nContent-Length: 3\r\nserver: a b\r\n\r\nabc",
+            "HTTP/1.1 200 OK\r\nContent-Length: 3\r\ncontent-length: 3\r\n\r\nabc",
+            "HTTP/1.0 404 Not Found\r\n\r\n",
+            "HTTP/1.1 204 \r\nDate: x\r\n\r\n",
+        ] {
+            assert_eq!(both(text), text.find("\r\n\r\n").map(|at| at + 4), "{text:?}");
+        }
+        for text in [
+            "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n",
+            "HTTP/1.1 200 OK\nContent-Length: 3\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nContent-Length: 3\n\n",
+            "\r\nHTTP/1.1 200 OK\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nX:y\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nContent-Length: 3\r\nContent-Length: 4\r\n\r\n",
+        ] {
+            assert_eq!(both(text), None, "{text:?}");
+        }
     }
 
     #[test]

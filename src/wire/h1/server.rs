@@ -37,20 +37,29 @@ pub struct ServerConnection {
 }
 
 impl ServerConnection {
-    pub fn new(stream: Stream) -> Self {
-        Self {
+    /// In a box: it lives as long as its connection, and is handed on once in a while.
+    pub fn boxed(stream: Stream) -> Box<Self> {
+        Box::new(Self {
             connection: Connection::new(stream),
             scanned: 0,
             request: RequestFraming::default(),
             version: Version::Http11,
             method: Method::Get,
             stays: false,
-        }
+        })
     }
 
     /// Whether any byte of a next request is there.
     pub fn has_begun(&self) -> bool {
         !self.inbound.is_empty()
+    }
+
+    /// Waits for a byte of a next request; `false` is the end of the connection.
+    pub fn poll_begun(&mut self, cx: &mut Context<'_>, limits: Limits) -> Poll<io::Result<bool>> {
+        if !self.has_begun() && !self.ended {
+            ready!(self.connection.poll_fill(cx, limits.head + 1))?;
+        }
+        Poll::Ready(Ok(self.has_begun()))
     }
 
     /// Reads the next head. `false` is the end of the connection between two requests.
@@ -62,6 +71,12 @@ impl ServerConnection {
     ) -> Poll<Result<bool, ReadHeadError>> {
         loop {
             self.skip_empty_lines();
+            if self.scanned == 0 && self.has_begun() {
+                let bytes = self.connection.inbound.bytes();
+                if let Some((framing, end)) = request::parse_usual(bytes, limits, head) {
+                    return Poll::Ready(Ok(self.take_head(head, framing, end)));
+                }
+            }
             let end = match find_end(self.connection.inbound.bytes(), &mut self.scanned) {
                 Ok(end) => end,
                 Err(error) => return Poll::Ready(Err(error.into())),
@@ -70,11 +85,8 @@ impl ServerConnection {
                 if end > limits.head {
                     return Poll::Ready(Err(ParseHeadError::TooLarge.into()));
                 }
-                self.request = request::parse(&self.inbound.bytes()[..end], limits, head)?;
-                self.inbound.consume(end);
-                self.scanned = 0;
-                (self.version, self.method) = (head.version, head.method());
-                return Poll::Ready(Ok(true));
+                let framing = request::parse(&self.inbound.bytes()[..end], limits, head)?;
+                return Poll::Ready(Ok(self.take_head(head, framing, end)));
             }
             self.check_unfinished(limits)?;
             if self.ended {
@@ -83,6 +95,13 @@ impl ServerConnection {
             }
             ready!(self.connection.poll_fill(cx, limits.head + 1))?;
         }
+    }
+
+    fn take_head(&mut self, head: &Head, framing: RequestFraming, end: usize) -> bool {
+        self.inbound.consume(end);
+        self.scanned = 0;
+        (self.request, self.version, self.method) = (framing, head.version, head.method());
+        true
     }
 
     /// Begins to read the body of the request whose head was read. A limit of `u64::MAX` is none.

@@ -139,6 +139,9 @@ impl Driver {
         match outcome {
             Poll::Ready(Ok(())) => {
                 session.unread = 0;
+                if !session.has_streams() {
+                    session.out.release();
+                }
                 session.wake_waiting(usize::MAX);
                 Poll::Ready(())
             }

@@ -11,7 +11,7 @@ use crate::wire::rules::{
     Limits, ParseHeadError, RESPONSE_LIMITS, RequestFraming, ResponseFraming, content_length, is_authority,
     is_target, stands_in_head,
 };
-use crate::wire::token::is_token;
+use crate::wire::token::{has_no_control, is_lower_token, is_token};
 
 /// What each field adds to the size of a header list (RFC 9113 section 6.5.2).
 pub const FIELD_OVERHEAD: usize = 32;
@@ -106,7 +106,7 @@ impl<'h> Reader<'h> {
             return self.pseudo(name, value);
         }
         self.seen.regular = true;
-        if !is_name(name) {
+        if !is_lower_token(name) {
             return Err(ParseHeadError::Malformed("a field name is not a token in lower case"));
         }
         let known = Known::of(name);
@@ -315,17 +315,10 @@ impl<'h> Reader<'h> {
     }
 }
 
-/// RFC 9113 section 8.2.1, and HTTP/1.1's token.
-fn is_name(name: &[u8]) -> bool {
-    is_token(name) && !name.iter().any(u8::is_ascii_uppercase)
-}
-
 /// RFC 9113 section 8.2.1, and no control byte at all (RFC 9110 section 5.5).
 fn is_value(value: &[u8]) -> bool {
     let around = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
-    !around(value.first())
-        && !around(value.last())
-        && value.iter().all(|byte| *byte == b'\t' || (*byte >= b' ' && *byte != 0x7f))
+    !around(value.first()) && !around(value.last()) && has_no_control(value)
 }
 
 fn status(value: &[u8]) -> Result<u16, ParseHeadError> {

@@ -15,8 +15,8 @@ pub const HIGH_WATER: usize = 64 * 1024;
 /// Written bytes are taken out of the memory when there are this many.
 const COMPACTED: usize = 64 * 1024;
 
-/// Memory that an empty queue keeps.
-const KEPT: usize = 1024;
+/// Memory that an empty queue keeps while streams are open.
+const KEPT: usize = 16 * 1024;
 
 /// A queue of bytes. Positions count from the first byte of the connection.
 #[derive(Debug, Default)]
@@ -96,6 +96,13 @@ impl Out {
         Pin::new(stream).poll_flush(cx)
     }
 
+    /// Gives the memory of an empty queue back: no stream is open.
+    pub fn release(&mut self) {
+        if self.bytes.is_empty() {
+            self.bytes = Vec::new();
+        }
+    }
+
     fn compact(&mut self) {
         self.base += self.sent as u64;
         self.bytes.drain(..self.sent);
@@ -106,8 +113,7 @@ impl Out {
     }
 
     fn fill_header(&mut self, start: usize, header: FrameHeader) {
-        let mut written = Vec::with_capacity(HEADER);
-        header.write(&mut written);
+        let written = header.bytes();
         if let Some(place) = self.bytes.get_mut(start..start + HEADER) {
             place.copy_from_slice(&written);
         }

@@ -106,7 +106,7 @@ pub(super) fn find_name(name: &[u8]) -> Option<usize> {
     }
     let index = SLOTS[slot(name)] as usize;
     let (found, _) = STATIC.get(index.checked_sub(1)?)?;
-    found.eq_ignore_ascii_case(name).then_some(index)
+    (*found == name || found.eq_ignore_ascii_case(name)).then_some(index)
 }
 
 /// What an entry counts beyond its name and value (RFC 7541 section 4.1).
