@@ -193,7 +193,7 @@ fn a_bomb_of_aliases_is_refused_at_once() {
 }
 
 #[test]
-fn large_and_deep_texts_are_answered_in_time() {
+fn large_and_deep_texts_do_not_hang() {
     let repeated = [
         "[".repeat(100_000),
         "{a: ".repeat(100_000),
@@ -216,7 +216,8 @@ fn large_and_deep_texts_are_answered_in_time() {
     for text in repeated {
         let started = std::time::Instant::now();
         let _ = load(&text);
-        assert!(started.elapsed().as_secs() < 20, "{:.60} took {:?}", text, started.elapsed());
+        // What takes a second here would take hours if it grew with the square: a hang, however busy the machine.
+        assert!(started.elapsed().as_secs() < 120, "{:.60} took {:?}", text, started.elapsed());
     }
 }
 

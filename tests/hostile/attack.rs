@@ -65,7 +65,7 @@ impl Attack {
             (Scale::Small, Self::RapidResets) => 10,
             (Scale::Small, Self::HpackBombs | Self::Continuations) => 40,
             (Scale::Small, Self::SlowReaders | Self::IdleHttp2) => 100,
-            (Scale::Small, Self::Silence) => 600,
+            (Scale::Small, Self::Silence) => 1000,
             (Scale::Small, _) => 200,
             (Scale::Large, Self::HpackBombs | Self::Continuations | Self::RapidResets) => 20,
             (Scale::Large, Self::Flood | Self::ManyFields | Self::HugeFields | Self::LongTargets) => 50,
@@ -127,7 +127,7 @@ impl Attack {
     /// `limits` of the listeners, where the attack is about them.
     pub fn limits(self, scale: Scale) -> &'static str {
         match (self, scale) {
-            (Self::Silence, Scale::Small) => "connections: 300",
+            (Self::Silence, Scale::Small) => "connections: 900",
             _ => "",
         }
     }

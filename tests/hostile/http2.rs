@@ -1,4 +1,4 @@
-//! The attacks by HTTP/2.
+//! The attacks by HTTP/2: connections that idle, bombs in compressed fields, endless continuations, rapid resets.
 
 use crate::attack::Ended;
 use crate::front::Addresses;

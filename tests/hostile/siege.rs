@@ -74,7 +74,7 @@ async fn small(attack: Attack) {
         let evicted = [("listener", "http"), ("reason", "evicted")];
         front.lintel.metric("lintel_listener_closed_total", &evicted, 1.0).await;
         let most = gauge.highest().descriptors;
-        assert!(most < before.descriptors + 450, "{most} descriptors where 300 connections are allowed");
+        assert!(most < before.descriptors + 1050, "{most} descriptors where 900 connections are allowed");
     }
     let highest = gauge.highest();
     let bound = before.memory + count as u64 * attack.most_memory() + 16 * MIB;

@@ -110,11 +110,22 @@ fn ask_kept(address: SocketAddr, kept: &mut Option<TcpStream>) -> Result<(), Str
         *kept = Some(connect(address)?);
     }
     let Some(stream) = kept else { return Ok(()) };
-    let served = ask(stream, "keep-alive");
+    let mut served = ask(stream, "keep-alive");
+    // A kept connection may be closed at the very moment of the next request, which is then sent anew (RFC 9112 section 9.3.1).
+    if matches!(&served, Err(why) if is_unanswered(why)) {
+        served = ask(kept.insert(connect(address)?), "keep-alive");
+    }
     if served.is_err() {
         *kept = None;
     }
     served
+}
+
+const UNANSWERED: &str = "the end before any answer";
+
+/// Whether nothing of an answer came, for the connection was gone.
+fn is_unanswered(why: &str) -> bool {
+    why == UNANSWERED || why.starts_with("write: ") || why.contains("(os error 104) after 0 bytes")
 }
 
 /// One GET; the answer must be the server's own, and whole.
@@ -125,6 +136,7 @@ fn ask(stream: &mut TcpStream, connection: &str) -> Result<(), String> {
     let mut piece = [0; 4096];
     while !answer.ends_with(b"\r\n\r\none") {
         match stream.read(&mut piece) {
+            Ok(0) if answer.is_empty() => return Err(UNANSWERED.to_owned()),
             Ok(0) => return Err(format!("the end after {:?}", String::from_utf8_lossy(&answer))),
             Ok(count) => answer.extend_from_slice(&piece[..count]),
             Err(error) => return Err(format!("read: {error} after {} bytes", answer.len())),

@@ -19,7 +19,8 @@ pub fn texts(folder: &Path) -> BTreeMap<String, String> {
         let mut text = String::new();
         match name.ends_with(".gz") {
             true => _ = GzDecoder::new(&bytes[..]).read_to_string(&mut text).unwrap(),
-            false => text = String::from_utf8(bytes).unwrap(),
+            // One that is being compressed has a name of its own until it is whole.
+            false => text = String::from_utf8_lossy(&bytes).into_owned(),
         }
         texts.insert(name, text);
     }
