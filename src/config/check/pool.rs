@@ -16,6 +16,7 @@ pub fn check(checker: &mut Checker<'_>) {
     let pools = &checker.file.pools;
     checker.names("pools", pools);
     let used: HashSet<_> = checker.file.routes.iter().flat_map(|route| route.to.keys()).collect();
+    let shared: HashSet<_> = pools.values().filter_map(|pool| pool.workers_of.as_ref()).collect();
     // With a route in doubt, nobody knows what it uses.
     let is_known = !checker.source.is_in_doubt("routes");
     for (name, spec) in pools {
@@ -34,8 +35,7 @@ pub fn check(checker: &mut Checker<'_>) {
         }
         // A task answers nobody.
         let is_task = spec.app.as_ref().is_some_and(|app| app.task);
-        let is_shared = pools.values().any(|other| other.workers_of.as_ref() == Some(name));
-        if is_known && !is_task && !is_shared && !used.contains(name) {
+        if is_known && !is_task && !shared.contains(name) && !used.contains(name) {
             checker.warning(&pool, "no route uses this pool", "write a route: `- to: ...`");
         }
     }
