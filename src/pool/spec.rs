@@ -325,7 +325,7 @@ impl Default for Timeouts {
         Self {
             connect: Duration::from_secs(3),
             response: Duration::from_secs(60),
-            unacknowledged: Duration::from_secs(20),
+            unacknowledged: Duration::from_secs(60),
             body_idle: Duration::from_secs(60),
             tunnel_idle: Duration::from_secs(3600),
             server_keep_alive: None,

@@ -1,8 +1,9 @@
 //! TLS to clients: certificates picked by SNI, client certificates, tickets that hold across engine threads.
 //!
-//! Reading PEM files and saying what is wrong with them serves `upstream::tls` too. ACME and watching the files come
-//! later; the certificates already sit behind a swap that both will use.
+//! Reading PEM files and saying what is wrong with them serves `upstream::tls` too. Certificates sit behind a swap, by which
+//! a reload and the watch over the files exchange them. There is no ACME.
 
+mod belief;
 mod certificate;
 mod certificates;
 mod client_certificate;
@@ -15,6 +16,7 @@ pub(crate) mod testing;
 mod tickets;
 
 pub use crate::observe::metrics::HandshakeFailure;
+pub use belief::{Believed, LeafVerifier};
 pub use certificate::Expiry;
 pub use client_certificate::ClientCertificate;
 pub use handshake::HandshakeError;

@@ -9,21 +9,20 @@ use std::sync::{Arc, OnceLock};
 
 use pingora_core::protocols::l4::stream::Stream as Transport;
 use rustls::client::Resumption;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::client::danger::ServerCertVerifier;
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::ServerName;
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
-use rustls::{
-    AlertDescription, CertificateError, ClientConfig, DigitallySignedStruct, Error, InvalidMessage,
-    RootCertStore, SignatureScheme,
-};
+use rustls::{AlertDescription, CertificateError, ClientConfig, Error, InvalidMessage, RootCertStore};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::TlsSpec;
 use crate::net::Address;
 use crate::tls::spec::CertificateSpec;
-use crate::tls::{BUFFER_LIMIT, BuildError, provider, read_authorities, read_certified_key};
+use crate::tls::{
+    BUFFER_LIMIT, Believed, BuildError, LeafVerifier, provider, read_authorities, read_certified_key,
+};
 
 /// Server names whose sessions are kept; a pool has one name, or one for each server.
 const SESSIONS: usize = 1024;
@@ -171,7 +170,7 @@ fn verifier(
     system: &SystemRoots,
 ) -> Result<Arc<dyn ServerCertVerifier>, BuildError> {
     if spec.insecure_skip_verify {
-        return Ok(Arc::new(Anybody(provider.clone())));
+        return Ok(Arc::new(LeafVerifier { believed: Believed::Any, provider: provider.clone() }));
     }
     let roots = match &spec.ca {
         Some(path) => Arc::new(read_authorities(path).map_err(|error| BuildError::new("ca", error))?),
@@ -192,45 +191,6 @@ fn read_identity(
         }
         (Some(_), None) => Err(vec![BuildError::new("cert", "needs `key`, the file with its private key")]),
         (None, Some(_)) => Err(vec![BuildError::new("key", "needs `cert`, the file with its certificate")]),
-    }
-}
-
-/// Believes every certificate, but still wants the server to hold its key.
-#[derive(Debug)]
-struct Anybody(Arc<CryptoProvider>);
-
-impl ServerCertVerifier for Anybody {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        leaf: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls12_signature(message, leaf, signed, &self.0.signature_verification_algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        leaf: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls13_signature(message, leaf, signed, &self.0.signature_verification_algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
     }
 }
 
