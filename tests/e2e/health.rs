@@ -1,34 +1,15 @@
 //! Whether servers get work: active checks, ejection by what exchanges saw, and no server at all.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::spread::{assert_counts, spread};
 use crate::support::client::try_get;
 use crate::support::lintel::message_of;
+use crate::support::played::checked;
 use crate::support::{Lintel, Origin, eventually, get};
 
 const QUICK: &str = "health_check: { path: /healthz, interval: 100ms, timeout: 90ms, healthy_after: 2, unhealthy_after: 2 }\nbalance: round_robin";
-
-/// A server whose checks are answered with a status that can be changed.
-fn checked(name: &'static str, status: u16) -> (Origin, Arc<AtomicU16>) {
-    let status = Arc::new(AtomicU16::new(status));
-    let shared = Arc::clone(&status);
-    let origin = Origin::scripted(move |mut talk| {
-        let status = Arc::clone(&shared);
-        async move {
-            while let Some(request) = talk.request().await {
-                if request.target().starts_with("/healthz") {
-                    let status = status.load(Ordering::SeqCst);
-                    talk.send(format!("HTTP/1.1 {status} x\r\nContent-Length: 0\r\n\r\n")).await;
-                } else {
-                    talk.answer(&request, name, name.as_bytes()).await;
-                }
-            }
-        }
-    });
-    (origin, status)
-}
 
 async fn is_up(lintel: &Lintel, origin: &Origin) -> bool {
     lintel.metrics().await.sum("lintel_server_up", &[("server", &origin.address())]) == 1.0

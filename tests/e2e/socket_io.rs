@@ -1,6 +1,7 @@
 //! Socket.IO without cookies: the session id of the handshake keeps a client on its server.
 
 use crate::support::node::{NodeApp, run_script};
+use crate::support::played::engine_io;
 use crate::support::{Connection, Lintel, Origin};
 
 const CLIENTS: usize = 200;
@@ -23,23 +24,6 @@ async fn two_hundred_clients_without_cookies_connect_upgrade_and_spread() {
         assert!(count.as_u64().unwrap_or(0) as usize >= CLIENTS / 5, "server {server}: {report}");
     }
     lintel.stop().await;
-}
-
-/// A server that opens a session with every handshake and answers later polls with its name.
-fn engine_io(name: &'static str) -> Origin {
-    Origin::scripted(move |mut talk| async move {
-        while let Some(request) = talk.request().await {
-            let body = if request.target().contains("sid=") {
-                name.to_owned()
-            } else {
-                let sid = format!("{name}-{:016}", talk.index);
-                format!(
-                    "0{{\"sid\":\"{sid}\",\"upgrades\":[\"websocket\"],\"pingInterval\":25000,\"pingTimeout\":20000,\"maxPayload\":1000000}}"
-                )
-            };
-            talk.answer(&request, name, body.as_bytes()).await;
-        }
-    })
 }
 
 fn sid_of(body: &str) -> String {

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use crate::load::{Load, all_whole};
 use crate::spread::{assert_counts, spread};
 use crate::support::lintel::{Setup, front};
+use crate::support::played::engine_io;
 use crate::support::port::Port;
 use crate::support::stream::Stream;
 use crate::support::tls::{Authority, Leaf};
@@ -50,23 +51,6 @@ async fn a_cookie_leads_to_the_same_server_whatever_else_changes() {
         let response = with_field(&lintel, &format!("Cookie: {cookie}")).await;
         assert!(["c", "d"].contains(&&*response.text()) && response.field("set-cookie").is_some());
     }
-}
-
-/// A server that opens a session with every handshake and answers later polls with its name.
-fn engine_io(name: &'static str) -> Origin {
-    Origin::scripted(move |mut talk| async move {
-        while let Some(request) = talk.request().await {
-            let body = if request.target().contains("sid=") {
-                name.to_owned()
-            } else {
-                let sid = format!("{name}-{:016}", talk.index);
-                format!(
-                    "0{{\"sid\":\"{sid}\",\"upgrades\":[\"websocket\"],\"pingInterval\":25000,\"pingTimeout\":20000,\"maxPayload\":1000000}}"
-                )
-            };
-            talk.answer(&request, name, body.as_bytes()).await;
-        }
-    })
 }
 
 #[tokio::test]

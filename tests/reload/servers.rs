@@ -1,13 +1,14 @@
 //! What survives of a server that is in both plans, and what becomes of one that is only in one of them.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
 
 use crate::spread::{assert_counts, spread};
 use crate::support::lintel::front;
+use crate::support::played::checked;
 use crate::support::time::stays_silent;
 use crate::support::{Connection, Lintel, Origin, eventually, get};
 
@@ -34,26 +35,6 @@ pub fn gated(name: &'static str, gate: &Arc<Semaphore>) -> Origin {
             }
         }
     })
-}
-
-/// A server whose checks are answered with a status that can be changed.
-fn checked(name: &'static str, status: u16) -> (Origin, Arc<AtomicU16>) {
-    let status = Arc::new(AtomicU16::new(status));
-    let shared = Arc::clone(&status);
-    let origin = Origin::scripted(move |mut talk| {
-        let status = Arc::clone(&shared);
-        async move {
-            while let Some(request) = talk.request().await {
-                if request.target().starts_with("/healthz") {
-                    let status = status.load(Ordering::SeqCst);
-                    talk.send(format!("HTTP/1.1 {status} x\r\nContent-Length: 0\r\n\r\n")).await;
-                } else {
-                    talk.answer(&request, name, name.as_bytes()).await;
-                }
-            }
-        }
-    });
-    (origin, status)
 }
 
 /// Sends a GET and does not wait for its answer.

@@ -17,6 +17,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::support::lintel::{Said, field_of, message_of, whole};
 use crate::support::output::Output;
+use crate::support::process::processes_of;
 use crate::support::{Connection, Response, eventually, within};
 
 /// Houses so far: each has a mark in the environment of its processes.
@@ -342,22 +343,6 @@ impl Drop for House {
             eprintln!("--- log of the Lintel of this test ---\n{}\n--- end ---", self.log.text());
         }
     }
-}
-
-/// Processes whose environment has this mark, with their command lines. Those that have ended have none.
-fn processes_of(mark: &str) -> Vec<(u32, String)> {
-    let mut found = Vec::new();
-    for entry in std::fs::read_dir("/proc").expect("/proc can be read").flatten() {
-        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
-        let text = |name: &str| {
-            let bytes = std::fs::read(entry.path().join(name)).unwrap_or_default();
-            String::from_utf8_lossy(&bytes).replace('\0', " ")
-        };
-        if text("environ").split(' ').any(|variable| variable.ends_with(&format!("={mark}"))) {
-            found.push((pid, text("cmdline").trim_end().to_owned()));
-        }
-    }
-    found
 }
 
 pub fn signal(pid: u32, signal: Signal) {

@@ -12,6 +12,7 @@ use tokio::net::UnixStream;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::support::lintel::{Ending, Setup, message_of};
+use crate::support::process::processes_of;
 use crate::support::{Connection, Lintel, Response, eventually, get, within};
 
 /// Sites so far: each has a mark.
@@ -314,22 +315,6 @@ impl Site {
 pub fn kill(pid: u32) {
     let pid = Pid::from_raw(pid.cast_signed()).expect("a process id");
     rustix::process::kill_process(pid, Signal::KILL).expect("the process takes signals");
-}
-
-/// Processes whose environment has this mark, with their command lines. Those that have ended have none.
-fn processes_of(mark: &str) -> Vec<(u32, String)> {
-    let mut found = Vec::new();
-    for entry in std::fs::read_dir("/proc").expect("/proc can be read").flatten() {
-        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
-        let text = |name: &str| {
-            let bytes = std::fs::read(entry.path().join(name)).unwrap_or_default();
-            String::from_utf8_lossy(&bytes).replace('\0', " ")
-        };
-        if text("environ").split(' ').any(|variable| variable.ends_with(&format!("={mark}"))) {
-            found.push((pid, text("cmdline").trim_end().to_owned()));
-        }
-    }
-    found
 }
 
 /// Awaits that no process is left. The last ones may need a moment to disappear.
