@@ -7,7 +7,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 
 use lintel::net::{Stream, Transport};
-use pingora_core::protocols::l4::virt::{VirtualSockOpt, VirtualSocket, VirtualSocketStream};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// Our end of the connection; the other is the `Stream` made with it.
@@ -50,9 +49,9 @@ impl Memory {
         (memory, Stream::Plain(stream))
     }
 
-    /// The other end as pingora has it.
+    /// The other end.
     pub fn transport(&self) -> Transport {
-        VirtualSocketStream::new(Box::new(self.clone())).into()
+        Transport::other(self.clone())
     }
 
     /// Changes whenever bytes moved or a pause ended.
@@ -145,12 +144,6 @@ impl AsyncWrite for Memory {
 
     fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))
-    }
-}
-
-impl VirtualSocket for Memory {
-    fn set_socket_option(&self, _: VirtualSockOpt) -> io::Result<()> {
-        Ok(())
     }
 }
 

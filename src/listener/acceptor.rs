@@ -8,7 +8,6 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
-use pingora_core::protocols::l4::stream::Stream as Transport;
 use rustix::io::Errno;
 use rustix::net::{SocketFlags, acceptfrom_with};
 use tokio::io::Interest;
@@ -16,7 +15,7 @@ use tokio::io::unix::AsyncFd;
 use tokio::time::Instant;
 
 use super::socket::Share;
-use crate::net::Endpoint;
+use crate::net::{Endpoint, Transport};
 
 /// How long nothing is accepted after the system ran out of files or memory; others need the time to give some back.
 const PAUSE: Duration = Duration::from_millis(100);

@@ -10,8 +10,9 @@ use std::pin::Pin;
 use std::str::FromStr;
 use std::task::{Poll, ready};
 
-use pingora_core::protocols::l4::stream::Stream as Transport;
 use tokio::io::{AsyncRead, ReadBuf};
+
+use crate::net::Transport;
 
 /// A line of version 1 with its CRLF (section 2.1).
 const MAX_V1: usize = 107;
@@ -274,7 +275,7 @@ pub async fn read_header(transport: &mut Transport) -> Result<Header, ReadHeader
             return Err(ReadHeaderError::Closed);
         }
         if let Some((header, length)) = parse(&bytes)? {
-            transport.rewind(&bytes[length..]);
+            transport.put_back(&bytes[length..]);
             return Ok(header);
         }
     }

@@ -4,8 +4,10 @@ pub mod address;
 pub mod buffer;
 pub mod deadline;
 pub mod stream;
+pub mod transport;
 
 pub use address::{Address, Endpoint};
 pub use buffer::Buffer;
 pub use deadline::Deadline;
-pub use stream::{Stream, Transport};
+pub use stream::Stream;
+pub use transport::Transport;

@@ -1,18 +1,17 @@
-//! A connection's bytes: pingora's transport stream, plain or below a finished TLS session.
+//! A connection's bytes: its transport, plain or below a finished TLS session.
 //!
 //! An enum and not a trait object: the kinds are few and every read and write goes through here.
 
 use std::io;
-use std::os::fd::AsRawFd;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-pub use pingora_core::protocols::l4::stream::Stream as Transport;
 use rustix::net::sockopt::set_socket_linger;
-use rustix::process::{PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_rustls::{client, server};
+
+use super::Transport;
 
 /// TCP or a unix socket, with or without TLS.
 #[derive(Debug)]
@@ -31,20 +30,15 @@ pub enum Stream {
 impl Stream {
     /// Makes the end of this connection a reset, so that the peer does not take what it got for everything.
     ///
-    /// A body that ends with the connection (HTTP/1.0) has no other way to be seen as cut. Where the system refuses
-    /// (seccomp), the connection just ends.
+    /// A body that ends with the connection (HTTP/1.0) has no other way to be seen as cut.
     pub fn reset_on_drop(&self) {
         let transport = match self {
             Self::Plain(transport) => transport,
             Self::Server(tls) => tls.get_ref().0,
             Self::Client(tls) => tls.get_ref().0,
         };
-        // pingora lends the number of its descriptor and not the descriptor, so a second one is asked for by number.
-        let own = rustix::process::getpid();
-        let twin = pidfd_open(own, PidfdFlags::empty())
-            .and_then(|process| pidfd_getfd(process, transport.as_raw_fd(), PidfdGetfdFlags::empty()));
-        if let Ok(twin) = twin {
-            let _ = set_socket_linger(&twin, Some(Duration::ZERO));
+        if let Some(socket) = transport.socket() {
+            let _ = set_socket_linger(socket, Some(Duration::ZERO));
         }
     }
 }
@@ -95,7 +89,7 @@ impl AsyncWrite for Stream {
         }
     }
 
-    /// What is written to a plain connection has left already: it is made without a buffer.
+    /// What is written to a plain connection has left already.
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Plain(_) => Poll::Ready(Ok(())),

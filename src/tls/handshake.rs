@@ -1,11 +1,11 @@
 //! Why a handshake with a client failed: a kind for the metric, a text for the log, and the connection to end in peace.
 
+use crate::net::Transport;
 use crate::observe::metrics::HandshakeFailure;
 use std::borrow::Cow;
 use std::io;
 use std::time::Duration;
 
-use pingora_core::protocols::l4::stream::Stream as Transport;
 use rustls::{AlertDescription, CertificateError, Error, InvalidMessage, PeerIncompatible};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 

@@ -11,7 +11,6 @@ use std::task::ready;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use pingora_core::protocols::l4::stream::Stream as Transport;
 use rustls::crypto::CryptoProvider;
 use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{ServerSessionMemoryCache, StoresServerSessions, WebPkiClientVerifier};
@@ -30,6 +29,7 @@ use super::{
     BUFFER_LIMIT, BuildError, ClientCertificate, HandshakeError, HandshakeFailure, Warning, provider,
     read_authorities,
 };
+use crate::net::Transport;
 
 /// Sessions of TLS 1.2 clients that know no tickets; all others keep their own state. About 1 MiB when full.
 const SESSIONS: usize = 2048;
@@ -347,7 +347,7 @@ async fn read_first(transport: &mut Transport) -> io::Result<First> {
         let mut read = ReadBuf::new(&mut block);
         ready!(Pin::new(&mut *transport).poll_read(cx, &mut read))?;
         let bytes = read.filled();
-        transport.rewind(bytes);
+        transport.put_back(bytes);
         std::task::Poll::Ready(Ok(First::of(bytes)))
     })
     .await

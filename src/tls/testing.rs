@@ -4,12 +4,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use pingora_core::protocols::l4::stream::Stream as Transport;
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use rustls::RootCertStore;
 use tokio::net::UnixStream;
 
 use super::spec::CertificateSpec;
+use crate::net::Transport;
 
 /// A folder of PEM files that goes away with the test.
 pub(crate) struct Files(tempfile::TempDir);

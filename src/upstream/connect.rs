@@ -5,12 +5,11 @@ use std::os::fd::AsFd;
 use std::time::Duration;
 
 use pingora_core::protocols::l4::ext;
-use pingora_core::protocols::l4::stream::Stream as Transport;
 use rustix::io::Errno;
 use rustix::net::sockopt;
 
 use super::ClientTls;
-use crate::net::{Address, Endpoint, Stream};
+use crate::net::{Address, Endpoint, Stream, Transport};
 
 /// Keepalive probes within the time that a server's machine may be silent.
 const PROBES: u32 = 4;

@@ -7,7 +7,6 @@ use std::borrow::Cow;
 use std::io;
 use std::sync::{Arc, OnceLock};
 
-use pingora_core::protocols::l4::stream::Stream as Transport;
 use rustls::client::Resumption;
 use rustls::client::danger::ServerCertVerifier;
 use rustls::crypto::CryptoProvider;
@@ -18,7 +17,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::TlsSpec;
-use crate::net::Address;
+use crate::net::{Address, Transport};
 use crate::tls::spec::CertificateSpec;
 use crate::tls::{
     BUFFER_LIMIT, Believed, BuildError, LeafVerifier, provider, read_authorities, read_certified_key,

@@ -1,0 +1,165 @@
+//! What carries a connection's bytes: a TCP or unix socket on the runtime of its thread.
+//!
+//! Thin on purpose: every read and write of every connection goes through here. pingora's stream keeps account of
+//! each read (four readings of the clock for a small exchange) and a buffer that is not needed here.
+
+use std::fmt::Debug;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpStream, UnixStream};
+
+/// One end of a connection. What is written has left, so there is nothing to flush.
+#[derive(Debug)]
+pub struct Transport {
+    carrier: Carrier,
+    /// Bytes that come before those of the carrier.
+    put_back: Vec<u8>,
+}
+
+#[derive(Debug)]
+enum Carrier {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+    Other(Box<dyn Duplex>),
+}
+
+/// A stream that is no socket, such as one in memory.
+pub trait Duplex: AsyncRead + AsyncWrite + Debug + Send + Sync + Unpin {}
+
+impl<S: AsyncRead + AsyncWrite + Debug + Send + Sync + Unpin> Duplex for S {}
+
+impl Transport {
+    /// A connection that is no socket: what fuzzing drives connections with.
+    pub fn other(stream: impl Duplex + 'static) -> Self {
+        Carrier::Other(Box::new(stream)).into()
+    }
+
+    /// The next read gives these bytes, which were read before.
+    pub fn put_back(&mut self, bytes: &[u8]) {
+        self.put_back.splice(0..0, bytes.iter().copied());
+    }
+
+    /// Its descriptor, if it is a socket.
+    pub fn socket(&self) -> Option<BorrowedFd<'_>> {
+        match &self.carrier {
+            Carrier::Tcp(stream) => Some(stream.as_fd()),
+            Carrier::Unix(stream) => Some(stream.as_fd()),
+            Carrier::Other(_) => None,
+        }
+    }
+
+    fn read_put_back(&mut self, buf: &mut ReadBuf<'_>) {
+        let count = self.put_back.len().min(buf.remaining());
+        buf.put_slice(&self.put_back[..count]);
+        self.put_back.drain(..count);
+        if self.put_back.is_empty() {
+            self.put_back = Vec::new();
+        }
+    }
+}
+
+impl From<Carrier> for Transport {
+    fn from(carrier: Carrier) -> Self {
+        Self { carrier, put_back: Vec::new() }
+    }
+}
+
+impl From<TcpStream> for Transport {
+    fn from(stream: TcpStream) -> Self {
+        Carrier::Tcp(stream).into()
+    }
+}
+
+impl From<UnixStream> for Transport {
+    fn from(stream: UnixStream) -> Self {
+        Carrier::Unix(stream).into()
+    }
+}
+
+macro_rules! each {
+    ($self:ident, $stream:ident => $call:expr) => {
+        match &mut $self.get_mut().carrier {
+            Carrier::Tcp(tcp) => {
+                let $stream = Pin::new(tcp);
+                $call
+            }
+            Carrier::Unix(unix) => {
+                let $stream = Pin::new(unix);
+                $call
+            }
+            Carrier::Other(other) => {
+                let $stream = Pin::new(other.as_mut());
+                $call
+            }
+        }
+    };
+}
+
+impl AsyncRead for Transport {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if !self.put_back.is_empty() {
+            self.read_put_back(buf);
+            return Poll::Ready(Ok(()));
+        }
+        each!(self, stream => stream.poll_read(cx, buf))
+    }
+}
+
+impl AsyncWrite for Transport {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        each!(self, stream => stream.poll_write(cx, bytes))
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        pieces: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        each!(self, stream => stream.poll_write_vectored(cx, pieces))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        match &self.carrier {
+            Carrier::Tcp(_) | Carrier::Unix(_) => true,
+            Carrier::Other(other) => other.is_write_vectored(),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        each!(self, stream => stream.poll_shutdown(cx))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    #[tokio::test]
+    async fn what_is_put_back_comes_before_what_is_to_come() {
+        let (one, other) = UnixStream::pair().unwrap();
+        let (mut one, mut other) = (Transport::from(one), Transport::from(other));
+        other.write_all(b"def").await.unwrap();
+        one.put_back(b"bc");
+        one.put_back(b"a");
+        let mut bytes = [0; 2];
+        assert_eq!(one.read(&mut bytes).await.unwrap(), 2);
+        assert_eq!(&bytes, b"ab");
+        let mut rest = [0; 4];
+        one.read_exact(&mut rest).await.unwrap();
+        assert_eq!(&rest, b"cdef");
+        assert_eq!(one.put_back.capacity(), 0);
+    }
+}
