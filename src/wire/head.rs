@@ -194,6 +194,11 @@ impl Head {
         }
     }
 
+    /// Any but `Other`, which has no text.
+    pub fn set_known_method(&mut self, method: Method) {
+        self.method = method;
+    }
+
     /// Path and query as the client sent them, or `*`; printable ASCII and bytes above 0x7f as they came.
     pub fn target(&self) -> &[u8] {
         self.bytes(self.target)
@@ -335,10 +340,9 @@ impl Head {
         self.present = present;
     }
 
-    /// Takes a whole head over as HTTP/1.1 writes it: the places of its parts, counted from its first byte, are said next.
-    /// The head is empty before.
+    /// Takes the bytes of a whole head over as HTTP/1.1 writes it. The places of its parts, counted from its first byte,
+    /// are said before or after; the head was cleared before them.
     pub fn take_over(&mut self, bytes: &[u8]) {
-        self.clear();
         self.arena.extend_from_slice(bytes);
     }
 
@@ -353,10 +357,9 @@ impl Head {
     }
 
     /// Where its next field is: a name, a colon, one space, a value, and CRLF.
-    pub fn place_field(&mut self, start: usize, name: &[u8], value_length: usize) {
-        let known = Known::of(name);
+    pub fn place_field(&mut self, start: usize, name_length: usize, value_length: usize, known: Known) {
         self.present |= known.bit();
-        let (start, name_length, value_length) = (start as u32, name.len() as u32, value_length as u32);
+        let (start, name_length, value_length) = (start as u32, name_length as u32, value_length as u32);
         self.entries.push(Entry { start, name_length, value_length, known });
     }
 

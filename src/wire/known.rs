@@ -123,9 +123,9 @@ impl Known {
     pub fn of(name: &[u8]) -> Self {
         let known = BY_PLACE.get(place(name, MULTIPLIER)).copied().unwrap_or(Self::Other);
         // Nearly all come in one of two spellings, and to compare bytes as they are is far cheaper.
-        let is_it = known.lower() == name
-            || known.name().as_bytes() == name
-            || known.name().as_bytes().eq_ignore_ascii_case(name);
+        let is_upper = name.first().is_some_and(u8::is_ascii_uppercase);
+        let spelling = if is_upper { known.name().as_bytes() } else { known.lower() };
+        let is_it = spelling == name || spelling.eq_ignore_ascii_case(name);
         if is_it { known } else { Self::Other }
     }
 

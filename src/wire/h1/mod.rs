@@ -10,6 +10,7 @@ pub mod parse;
 pub mod request;
 pub mod response;
 pub mod server;
+mod usual;
 
 pub use client::ClientConnection;
 pub use connection::Connection;

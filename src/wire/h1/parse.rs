@@ -56,43 +56,6 @@ pub fn copy_fields(fields: &[httparse::Header<'_>], head: &mut Head) -> Result<(
     Ok(())
 }
 
-/// Takes over a head that is written as usual: `Name: value` and CRLF in every line, and no control byte anywhere.
-///
-/// `bytes` begin with a head that httparse read up to `end`. False where something is written in another way, which is
-/// for the careful path to judge.
-pub fn take_over(bytes: &[u8], end: usize, fields: &[httparse::Header<'_>], head: &mut Head) -> bool {
-    let Some(bytes) = bytes.get(..end) else { return false };
-    // One line of its own, those of the fields and an empty one: so none of these bytes is anywhere else.
-    let lines = fields.len() + 2;
-    let count = |byte| memchr::memchr_iter(byte, bytes).count();
-    if count(b'\n') != lines || count(b'\r') != lines || memchr(0, bytes).is_some() {
-        return false;
-    }
-    head.take_over(bytes);
-    // Each line begins where the one before it ends.
-    let mut next = None;
-    for field in fields {
-        let (name, value) = (field.name.as_bytes(), field.value);
-        let start = offset(bytes, name);
-        let value_start = start + name.len() + 2;
-        let is_usual = next.is_none_or(|next| next == start)
-            && offset(bytes, value) == value_start
-            && bytes.get(start + name.len()..value_start) == Some(b": ")
-            && value.last().is_none_or(|last| !last.is_ascii_whitespace());
-        if !is_usual {
-            return false;
-        }
-        head.place_field(start, name, value.len());
-        next = Some(value_start + value.len() + 2);
-    }
-    next.is_none_or(|next| next + 2 == end) && bytes.ends_with(b"\r\n\r\n")
-}
-
-/// Where a part of `bytes` begins in it.
-pub fn offset(bytes: &[u8], part: &[u8]) -> usize {
-    part.as_ptr().addr().wrapping_sub(bytes.as_ptr().addr())
-}
-
 /// What httparse's errors mean here.
 pub fn explain(error: httparse::Error) -> ParseHeadError {
     use httparse::Error;

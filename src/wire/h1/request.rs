@@ -1,6 +1,7 @@
 //! The head of a request: its line, its fields, and the rules that decide about its body.
 
-use super::parse::{copy_fields, explain, offset, take_over, with_field_room};
+use super::parse::{copy_fields, explain, with_field_room};
+use super::usual::take_request;
 use crate::wire::body::Framing;
 use crate::wire::head::{Head, Known, Method, Version};
 use crate::wire::rules::{Limits, ParseHeadError, RequestFraming, content_length, is_authority, is_target};
@@ -10,28 +11,8 @@ use crate::wire::token::{is_token, list};
 ///
 /// `None` says nothing about the head: `parse` judges it, which would take what is taken here in the same way.
 pub fn parse_usual(bytes: &[u8], limits: Limits, head: &mut Head) -> Option<(RequestFraming, usize)> {
-    let end = with_field_room(limits.fields, |room| {
-        let mut request = httparse::Request::new(&mut []);
-        let Ok(httparse::Status::Complete(end)) = request.parse_with_uninit_headers(bytes, room) else {
-            return None;
-        };
-        let (method, target) = (request.method?.as_bytes(), request.path?.as_bytes());
-        // Empty lines before it are passed over elsewhere.
-        let is_usual = bytes.starts_with(method)
-            && target.starts_with(b"/")
-            && target.len() <= limits.target
-            && end <= limits.head
-            && is_target(target)
-            && take_over(bytes, end, request.headers, head);
-        if !is_usual {
-            return None;
-        }
-        head.version = if request.version == Some(0) { Version::Http10 } else { Version::Http11 };
-        head.place_target(offset(bytes, target), target.len());
-        head.set_method(method);
-        let takes = !matches!(head.method(), Method::Connect | Method::Trace | Method::Other);
-        (takes && host_rules(head).is_ok()).then_some(end)
-    })?;
+    let end = take_request(bytes, limits, head)?;
+    host_rules(head).ok()?;
     Some((framing(head).ok()?, end))
 }
 

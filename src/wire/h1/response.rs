@@ -1,6 +1,7 @@
 //! The head of a response: its line, its fields, and the rules that decide about its body.
 
-use super::parse::{copy_fields, explain, offset, take_over, with_field_room};
+use super::parse::{copy_fields, explain, with_field_room};
+use super::usual::take_response;
 use crate::wire::body::Framing;
 use crate::wire::head::{Head, Known, Method, Version};
 use crate::wire::rules::{ParseHeadError, RESPONSE_LIMITS, ResponseFraming, content_length};
@@ -10,26 +11,7 @@ use crate::wire::token::list;
 ///
 /// `None` says nothing about the head: `parse` judges it, which would take what is taken here in the same way.
 pub fn parse_usual(bytes: &[u8], method: Method, head: &mut Head) -> Option<(ResponseFraming, usize)> {
-    let end = with_field_room(RESPONSE_LIMITS.fields, |room| {
-        let mut response = httparse::Response::new(&mut []);
-        let parser = httparse::ParserConfig::default();
-        let parsed = parser.parse_response_with_uninit_headers(&mut response, bytes, room);
-        let Ok(httparse::Status::Complete(end)) = parsed else { return None };
-        let reason = response.reason?.as_bytes();
-        // Empty lines before it are no part of one.
-        let is_usual = bytes.starts_with(b"HTTP/1.")
-            && end <= RESPONSE_LIMITS.head
-            && take_over(bytes, end, response.headers, head);
-        if !is_usual {
-            return None;
-        }
-        head.version = if response.version == Some(0) { Version::Http10 } else { Version::Http11 };
-        head.status = response.code?;
-        if !reason.is_empty() {
-            head.place_reason(offset(bytes, reason), reason.len());
-        }
-        (100..=999).contains(&head.status).then_some(end)
-    })?;
+    let end = take_response(bytes, RESPONSE_LIMITS, head)?;
     Some((framing(head, method).ok()?, end))
 }
 
