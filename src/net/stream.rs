@@ -15,10 +15,6 @@ use super::Transport;
 
 /// TCP or a unix socket, with or without TLS.
 #[derive(Debug)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "most connections to servers are plain; a box for each costs more"
-)]
 pub enum Stream {
     Plain(Transport),
     /// TLS to a client.
@@ -28,6 +24,22 @@ pub enum Stream {
 }
 
 impl Stream {
+    /// Ready when a read may give something; below TLS only a read tells.
+    pub fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Plain(transport) => transport.poll_readable(cx),
+            Self::Server(_) | Self::Client(_) => Poll::Ready(Ok(())),
+        }
+    }
+
+    /// Whether it is open and has nothing to read; what there is of it is lost. `None` where only a read tells.
+    pub fn is_silent(&self) -> Option<bool> {
+        match self {
+            Self::Plain(transport) => transport.is_silent(),
+            Self::Server(_) | Self::Client(_) => None,
+        }
+    }
+
     /// Makes the end of this connection a reset, so that the peer does not take what it got for everything.
     ///
     /// A body that ends with the connection (HTTP/1.0) has no other way to be seen as cut.

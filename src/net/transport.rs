@@ -43,6 +43,28 @@ impl Transport {
         self.put_back.splice(0..0, bytes.iter().copied());
     }
 
+    /// Ready when a read would give something: bytes, an end, an error. Cheaper than a read that finds nothing.
+    pub fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &self.carrier {
+            _ if !self.put_back.is_empty() => Poll::Ready(Ok(())),
+            Carrier::Tcp(stream) => stream.poll_read_ready(cx),
+            Carrier::Unix(stream) => stream.poll_read_ready(cx),
+            Carrier::Other(_) => Poll::Ready(Ok(())),
+        }
+    }
+
+    /// Whether it is open and has nothing to read; what there is of it is lost. `None` where only a read tells.
+    pub fn is_silent(&self) -> Option<bool> {
+        let mut byte = [0];
+        let read = match &self.carrier {
+            _ if !self.put_back.is_empty() => return Some(false),
+            Carrier::Tcp(stream) => stream.try_read(&mut byte),
+            Carrier::Unix(stream) => stream.try_read(&mut byte),
+            Carrier::Other(_) => return None,
+        };
+        Some(read.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock))
+    }
+
     /// Its descriptor, if it is a socket.
     pub fn socket(&self) -> Option<BorrowedFd<'_>> {
         match &self.carrier {

@@ -128,12 +128,24 @@ fn request_id(engine: &Engine, trusted: Option<TrustedPeer>, request: &Head) -> 
 
 /// Both numbers in hexadecimal with all their digits; by hand, since every request needs it.
 fn hex(numbers: [u64; 2]) -> String {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let mut text = [0; 32];
-    for (pair, byte) in text.chunks_exact_mut(2).zip(numbers.into_iter().flat_map(u64::to_be_bytes)) {
-        pair.copy_from_slice(&[DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]);
+    let halves = numbers.into_iter().flat_map(|number| [(number >> 32) as u32, number as u32]);
+    for (digits, half) in text.chunks_exact_mut(8).zip(halves) {
+        digits.copy_from_slice(&hex_digits(half));
     }
     str::from_utf8(&text).unwrap_or_default().to_owned()
+}
+
+/// The eight digits of a number, all in one step: each gets a byte of its own.
+fn hex_digits(number: u32) -> [u8; 8] {
+    const ONES: u64 = u64::MAX / 255;
+    let mut digits = u64::from(number);
+    digits = (digits | digits << 16) & 0x0000_ffff_0000_ffff;
+    digits = (digits | digits << 8) & 0x00ff_00ff_00ff_00ff;
+    digits = (digits | digits << 4) & 0x0f0f_0f0f_0f0f_0f0f;
+    let is_letter = (digits + ONES * 6) >> 4 & ONES;
+    let text = digits + ONES * u64::from(b'0') + is_letter * u64::from(b'a' - b'0' - 10);
+    text.to_be_bytes()
 }
 
 #[cfg(test)]

@@ -94,7 +94,7 @@ pub fn escape_target(outgoing: &mut Head) {
 
 /// Takes what is of one hop out of a response whose body goes on as `body`.
 pub fn prepare_response(response: &mut Head, body: Framing) {
-    if response.all(Known::Connection).flat_map(list).any(is_nomination) {
+    if nominations(response).next().is_some() {
         let original = response.clone();
         strip_nominated(&original, response);
     }
@@ -153,11 +153,17 @@ pub fn announced_scheme(request: &Head) -> Option<&'static str> {
 
 /// Fields that the Connection field names are of this hop (RFC 9110 section 7.6.1).
 fn strip_nominated(original: &Head, head: &mut Head) {
-    for option in original.all(Known::Connection).flat_map(list).filter(|option| is_nomination(option)) {
+    for option in nominations(original) {
         if let Ok(name) = std::str::from_utf8(option) {
             head.remove(name);
         }
     }
+}
+
+/// What Connection names to be taken out. Most often it says one word about the connection, and is not read as a list.
+fn nominations(head: &Head) -> impl Iterator<Item = &[u8]> {
+    let may_name = |value: &&[u8]| !matches!(*value, b"keep-alive" | b"close");
+    head.all(Known::Connection).filter(may_name).flat_map(list).filter(|option| is_nomination(option))
 }
 
 /// Whether an option of Connection names a field that may be taken out.
@@ -209,15 +215,18 @@ fn text_of(address: IpAddr) -> SmallVec<[u8; 40]> {
     let IpAddr::V4(address) = address else {
         return SmallVec::from_slice(address.to_string().as_bytes());
     };
-    let mut text = SmallVec::new();
+    let (mut text, mut end) = ([0; 15], 0);
     let mut digits = itoa::Buffer::new();
     for (place, octet) in address.octets().into_iter().enumerate() {
+        let octet = digits.format(octet).as_bytes();
         if place > 0 {
-            text.push(b'.');
+            text[end] = b'.';
+            end += 1;
         }
-        text.extend_from_slice(digits.format(octet).as_bytes());
+        text[end..end + octet.len()].copy_from_slice(octet);
+        end += octet.len();
     }
-    text
+    SmallVec::from_slice(&text[..end])
 }
 
 fn add_via(request: &Head, outgoing: &mut Head, pseudonym: &str) {

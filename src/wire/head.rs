@@ -363,16 +363,14 @@ impl Head {
         self.entries.push(Entry { start, name_length, value_length, known });
     }
 
+    #[inline]
     fn push_known(&mut self, known: Known, value: &[&[u8]]) {
-        let start = self.arena.len();
-        self.arena.extend_from_slice(known.prefix());
-        let value_start = self.arena.len();
+        let (start, prefix) = (self.arena.len(), known.prefix());
+        self.arena.extend_from_slice(prefix);
         value.iter().for_each(|piece| self.arena.extend_from_slice(piece));
-        let value_length = (self.arena.len() - value_start) as u32;
+        let value_length = self.arena.len() - start - prefix.len();
         self.arena.extend_from_slice(b"\r\n");
-        let name_length = (value_start - start - 2) as u32;
-        self.present |= known.bit();
-        self.entries.push(Entry { start: start as u32, name_length, value_length, known });
+        self.place_field(start, prefix.len() - 2, value_length, known);
     }
 
     fn push(&mut self, name: &[u8], value: &[&[u8]], known: Known) {

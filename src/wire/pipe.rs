@@ -11,7 +11,6 @@ use crate::net::{Buffer, Stream};
 
 /// One end of a tunnel.
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "most are connections; a box for each costs more")]
 pub enum Pipe {
     Connection(Stream),
     Http2(h2::Stream),

@@ -125,6 +125,9 @@ impl ClientConnection {
         if !self.inbound.is_empty() {
             return false;
         }
+        if let Some(is_silent) = self.stream.is_silent() {
+            return is_silent;
+        }
         // Without the scheduler's budget, whose end would look like silence.
         let probe = tokio::task::unconstrained(poll_fn(|cx| self.connection.poll_fill(cx, 1)));
         let mut cx = Context::from_waker(Waker::noop());

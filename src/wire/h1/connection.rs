@@ -220,6 +220,10 @@ impl Connection {
 
     /// Reads on into the buffer up to `limit` bytes in it; 0 is the end, or a full buffer.
     pub(super) fn poll_fill(&mut self, cx: &mut Context<'_>, limit: usize) -> Poll<io::Result<usize>> {
+        // Most often nothing is there yet, and then no buffer is taken.
+        if self.inbound.is_empty() && limit > 0 {
+            ready!(self.stream.poll_readable(cx))?;
+        }
         let count = ready!(self.inbound.poll_fill(cx, &mut self.stream, limit))?;
         self.note_read(count, limit);
         Poll::Ready(Ok(count))

@@ -55,15 +55,21 @@ pub struct Outbound {
 impl Outbound {
     /// Puts bytes behind what waits.
     pub fn push(&mut self, bytes: &[u8]) {
-        self.push_all(&[bytes]);
+        self.hold();
+        self.waiting.extend_from_slice(bytes);
     }
 
     /// Puts pieces behind what waits, one after the other.
     pub fn push_all(&mut self, pieces: &[&[u8]]) {
+        self.hold();
+        pieces.iter().for_each(|piece| self.waiting.extend_from_slice(piece));
+    }
+
+    /// Takes memory, if it has none.
+    fn hold(&mut self) {
         if self.waiting.capacity() == 0 {
             self.waiting = BUFFERS.with_borrow_mut(Vec::pop).unwrap_or_else(|| Vec::with_capacity(4096));
         }
-        pieces.iter().for_each(|piece| self.waiting.extend_from_slice(piece));
     }
 
     pub fn is_empty(&self) -> bool {

@@ -99,14 +99,16 @@ fn absolute_form(head: &mut Head, target: &[u8]) -> Result<(), ParseHeadError> {
 
 /// Exactly one Host, which only HTTP/1.0 may leave out (RFC 9112 section 3.2).
 fn host_rules(head: &Head) -> Result<(), ParseHeadError> {
-    if !head.all(Known::Host).all(is_authority) {
+    let mut hosts = head.all(Known::Host);
+    let Some(host) = hosts.next() else {
+        let may_lack = head.version == Version::Http10;
+        return if may_lack { Ok(()) } else { Err(ParseHeadError::Malformed("Host is missing")) };
+    };
+    let second = hosts.next();
+    if !is_authority(host) || second.is_some_and(|second| !is_authority(second)) {
         return Err(ParseHeadError::Malformed("Host has a byte that no host has"));
     }
-    match (head.all(Known::Host).count(), head.version) {
-        (1, _) | (0, Version::Http10) => Ok(()),
-        (0, _) => Err(ParseHeadError::Malformed("Host is missing")),
-        _ => Err(ParseHeadError::Malformed("Host stands twice")),
-    }
+    if second.is_some() { Err(ParseHeadError::Malformed("Host stands twice")) } else { Ok(()) }
 }
 
 /// RFC 9112 sections 6.1 to 6.3 and 9.3, and RFC 9110 section 10.1.1.

@@ -64,9 +64,15 @@ fn framing(head: &mut Head, method: Method) -> Result<ResponseFraming, ParseHead
         None => Framing::Close,
     };
     let (mut close, mut keep_alive) = (false, false);
-    for option in head.all(Known::Connection).flat_map(list) {
-        close |= option.eq_ignore_ascii_case(b"close");
-        keep_alive |= option.eq_ignore_ascii_case(b"keep-alive");
+    for value in head.all(Known::Connection) {
+        match value {
+            b"keep-alive" => keep_alive = true,
+            b"close" => close = true,
+            _ => list(value).for_each(|option| {
+                close |= option.eq_ignore_ascii_case(b"close");
+                keep_alive |= option.eq_ignore_ascii_case(b"keep-alive");
+            }),
+        }
     }
     let stays = !close && (head.version == Version::Http11 || keep_alive) && body != Framing::Close;
     let keep_alive_timeout = head.get(Known::KeepAlive).and_then(timeout_hint);
@@ -97,6 +103,7 @@ fn timeout_hint(value: &[u8]) -> Option<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     fn parse_text(text: &str, method: Method) -> Result<ResponseFraming, ParseHeadError> {
         parse(text.as_bytes(), method, &mut Head::new())
@@ -123,16 +130,33 @@ mod tests {
         assert_eq!((hint.keep_alive, hint.keep_alive_timeout), (true, Some(5)));
     }
 
+    /// Both ways to parse must say the same of a head that both take.
+    fn both(text: &str) -> Option<usize> {
+        let (mut usual, mut careful) = (Head::new(), Head::new());
+        let (framing, end) = parse_usual(text.as_bytes(), Method::Get, &mut usual)?;
+        assert_eq!(parse(&text.as_bytes()[..end], Method::Get, &mut careful), Ok(framing), "{text:?}");
+        assert_eq!(
+            (usual.status, usual.version, usual.reason()),
+            (careful.status, careful.version, careful.reason())
+        );
+        assert!(usual.lines().flatten().eq(careful.lines().flatten()));
+        assert!(usual.iter().map(|field| field.known).eq(careful.iter().map(|field| field.known)));
+        Some(end)
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_is_taken_at_once_the_careful_path_takes_alike(
+            line in "HTTP/[12]\\.[012] [0-9]{2,4}( [ -~\\x00\t\u{e9}]{0,8})?", ending in "\r?\n",
+            fields in prop::collection::vec("(Content-Length|server|X-A|Connection|KEEP-ALIVE|X_) ?:[ \t]{0,2}[0-9a-z\\x00-\\x1f,= ]{0,20}", 0..4),
+            last in "(\r?\n){0,2}", rest in "[a\r\n]{0,3}",
+        ) {
+            both(&([&[line][..], &fields].concat().join(&ending) + &ending + &last + &rest));
+        }
+    }
+
     #[test]
     fn a_usual_head_is_taken_at_once_and_in_the_same_way() {
-        let both = |text: &str| {
-            let (mut usual, mut careful) = (Head::new(), Head::new());
-            let (framing, end) = parse_usual(text.as_bytes(), Method::Get, &mut usual)?;
-            assert_eq!(parse(&text.as_bytes()[..end], Method::Get, &mut careful), Ok(framing), "{text:?}");
-            assert_eq!((usual.status, usual.reason()), (careful.status, careful.reason()));
-            assert!(usual.lines().flatten().eq(careful.lines().flatten()));
-            Some(end)
-        };
         for text in [
             "HTTP/1.1 200 OK\r\nContent-Length: 3\r\nserver: a b\r\n\r\nabc",
             "HTTP/1.1 200 OK\r\nContent-Length: 3\r\ncontent-length: 3\r\n\r\nabc",

@@ -105,7 +105,7 @@ enum Stop {
     Space,
     /// What no target has (RFC 3986 section 2): white space, control bytes and `#`.
     Target,
-    /// A colon or a control byte.
+    /// A colon.
     Colon,
     /// A control byte, tabs too.
     Control,
@@ -137,7 +137,7 @@ impl Stop {
         match self {
             Self::Space => below(word, b'!') | is(word, 0x7f),
             Self::Target => below(word, b'!') | is(word, 0x7f) | is(word, b'#'),
-            Self::Colon => below(word, b' ') | is(word, 0x7f) | is(word, b':'),
+            Self::Colon => is(word, b':'),
             Self::Control => below(word, b' ') | is(word, 0x7f),
         }
     }
@@ -166,7 +166,7 @@ mod tests {
         match stop {
             Stop::Space => control || byte == b' ',
             Stop::Target => control || matches!(byte, b' ' | b'#'),
-            Stop::Colon => control || byte == b':',
+            Stop::Colon => byte == b':',
             Stop::Control => control,
         }
     }
