@@ -394,7 +394,8 @@ async fn finish(
     exchange.body_out = download.bytes;
     observe_body(&lease, exchange.status, answered.latency, outcome.as_ref().err(), engine.now());
     outcome?;
-    if download.upload.is_complete() {
+    // Behind an upgrade that it declined, a server may read otherwise: Node 20 answers nothing there to what is no request.
+    if download.upload.is_complete() && request.upgrade.is_none() {
         put_back(engine, plan, &lease, server);
     }
     // A client that reads slowly is no work for the server.

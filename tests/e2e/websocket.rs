@@ -101,6 +101,20 @@ async fn a_server_that_refuses_is_heard() {
     assert_eq!(client.get("/").await.status(), 403, "the connection is still HTTP");
 }
 
+/// Node 20 without an `upgrade` listener is silent to a malformed request that follows: whoever got that connection would wait.
+#[tokio::test]
+async fn a_connection_whose_server_declined_an_upgrade_is_not_used_again() {
+    let origin = Origin::named("one");
+    let lintel = Lintel::before(&[&origin], "").await;
+    let mut client = Connection::open(lintel.http()).await;
+    assert_eq!(client.exchange(UPGRADE).await.status(), 200);
+    for path in ["/second", "/third"] {
+        assert_eq!(client.get(path).await.status(), 200);
+    }
+    assert_eq!(origin.connections(), 2, "the plain requests share one");
+    origin.connection_closed(0).await;
+}
+
 #[tokio::test]
 async fn a_101_that_does_not_fit_is_a_502() {
     for answer in [

@@ -56,6 +56,15 @@ impl Origin {
             .up()
     }
 
+    /// As `scripted`, on a unix socket.
+    pub fn scripted_at<F>(path: &Path, script: impl Fn(Conversation) -> F + Send + Sync + 'static) -> Self
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let script: Script = Arc::new(move |talk| Box::pin(script(talk)));
+        Self::new(String::new(), Place::Unix(path.to_owned()), script).up()
+    }
+
     /// Answers every request with 200, its name as body and in `x-server`; `/echo` gives the body back.
     pub fn named(name: &str) -> Self {
         Self::down(name).up()
