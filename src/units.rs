@@ -7,6 +7,7 @@ pub mod form;
 
 use std::borrow::Cow;
 use std::fmt;
+use std::num::NonZeroU64;
 use std::str::FromStr;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
@@ -19,6 +20,10 @@ pub struct Duration(std::time::Duration);
 /// A number of bytes with its unit: `512B`, `32KiB`, `10MiB`, `1GiB` (powers of 1024) or `10kB`, `5MB` (powers of 1000).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Bytes(u64);
+
+/// Bytes per second with their unit: `240B/s`, `16KiB/s`. Never zero.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ByteRate(NonZeroU64);
 
 /// A share of a whole, `0%` to `100%`, whole percents.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -55,6 +60,16 @@ impl Bytes {
     /// The count for sizes of things in memory.
     pub fn size(self) -> usize {
         usize::try_from(self.0).unwrap_or(usize::MAX)
+    }
+}
+
+impl ByteRate {
+    pub const fn from_bytes(per_second: NonZeroU64) -> Self {
+        Self(per_second)
+    }
+    /// Bytes per second.
+    pub const fn per_second(self) -> NonZeroU64 {
+        self.0
     }
 }
 
@@ -104,6 +119,16 @@ impl FromStr for Bytes {
     }
 }
 
+impl FromStr for ByteRate {
+    type Err = ParseQuantityError;
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let wanted = "bytes per second, such as 240B/s or 16KiB/s";
+        let wrong = || ParseQuantityError(format!("`{text}` is no speed; write {wanted}"));
+        let bytes = parse_with_unit(text.strip_suffix("/s").ok_or_else(wrong)?, &BYTE_UNITS, wanted)?;
+        NonZeroU64::new(bytes).map(Self).ok_or_else(wrong)
+    }
+}
+
 impl FromStr for Percent {
     type Err = ParseQuantityError;
     fn from_str(text: &str) -> Result<Self, Self::Err> {
@@ -147,6 +172,12 @@ impl fmt::Display for Duration {
 impl fmt::Display for Bytes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write_with_unit(f, self.0, &BYTE_UNITS)
+    }
+}
+impl fmt::Display for ByteRate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_with_unit(f, self.0.get(), &BYTE_UNITS)?;
+        f.write_str("/s")
     }
 }
 impl fmt::Display for Percent {
@@ -211,6 +242,12 @@ quantity!(
     "^[0-9]+(B|kB|KiB|MB|MiB|GB|GiB)$",
     "a size with its unit, such as 512B, 32KiB, 10MiB or 1GiB"
 );
+quantity!(
+    ByteRate,
+    "ByteRate",
+    "^[0-9]+(B|kB|KiB|MB|MiB|GB|GiB)/s$",
+    "bytes per second, such as 240B/s or 16KiB/s"
+);
 quantity!(Percent, "Percent", "^([0-9]|[1-9][0-9]|100)%$", "a share from 0% to 100%, such as 20%");
 
 #[cfg(test)]
@@ -227,6 +264,9 @@ mod tests {
             let bytes: Bytes = text.parse().unwrap();
             assert_eq!(bytes.to_string().parse::<Bytes>().unwrap(), bytes, "{text}");
         }
+        for text in ["240B/s", "16KiB/s", "1MB/s"] {
+            assert_eq!(text.parse::<ByteRate>().unwrap().to_string(), text);
+        }
         assert_eq!("20%".parse::<Percent>().unwrap().to_string(), "20%");
     }
 
@@ -238,6 +278,13 @@ mod tests {
         assert_eq!(
             "5".parse::<Duration>().unwrap_err().to_string(),
             "`5` has no unit; write a time with its unit, such as 250ms, 5s, 2m, 1h or 7d"
+        );
+        for text in ["240", "240B", "0B/s", "B/s", "240/s", "240B/h", "1B/s/s", ""] {
+            assert!(text.parse::<ByteRate>().is_err(), "{text}");
+        }
+        assert_eq!(
+            "240B".parse::<ByteRate>().unwrap_err().to_string(),
+            "`240B` is no speed; write bytes per second, such as 240B/s or 16KiB/s"
         );
         assert!("101%".parse::<Percent>().is_err());
         assert!("10mb".parse::<Bytes>().is_err());

@@ -37,6 +37,7 @@ fn the_tree_keeps_the_rules_of_the_house() {
         shape::owned_todos,
         shape::sleeps,
         shape::fixed_ports,
+        shape::calendar,
     ] {
         problems.extend(rule(&tree));
     }

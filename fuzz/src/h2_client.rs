@@ -20,6 +20,10 @@ const METHODS: [&str; 3] = ["GET", "HEAD", "POST"];
 /// Bytes of the POST's body.
 const BODY: usize = 100_000;
 
+/// Informational heads after which nobody waits for the final one any more, as in `proxy::attempt`. A session holds twice as
+/// many, and refuses more, so that how many come by would else depend on how fast they are taken.
+const MOST_INFORMATIONAL: usize = 32;
+
 pub fn check(input: &[u8]) {
     let Some((first, rest)) = input.split_first() else { return };
     let script = Script::of(*first);
@@ -134,6 +138,7 @@ impl Asking {
         // Plot 1: whoever asked is slow to read the answer; 2: wants only the head.
         let has_final = self.answer.heads.last().is_some_and(|(head, _)| head.status >= 200);
         let read = match has_final {
+            false if self.answer.heads.len() > MOST_INFORMATIONAL => self.stream.take().is_some(),
             false => self.read_head(cx),
             true if plot == 2 => self.stream.take().is_some(),
             true => self.read_body(cx, plot),

@@ -104,7 +104,7 @@ pub fn check_onward(head: &Head, body: Framing) {
         let mut outgoing = Head::new();
         prepare_request(head, &mut outgoing, &facts(&host, trusted, body));
         let (memory, stream) = Memory::ending(Vec::new());
-        let mut server = ClientConnection::new(stream);
+        let mut server = ClientConnection::boxed(stream);
         server.write_head(&outgoing, body, None);
         let flushed = drive(&memory, |cx| server.poll_flush(cx)).expect("memory takes everything");
         assert!(flushed.is_ok());

@@ -40,7 +40,7 @@ pub fn check(input: &[u8]) {
 
 fn read(input: &[u8], cut: Cut) -> (Vec<Message>, End) {
     let (memory, stream) = Memory::ending(cut.pieces(input));
-    let mut client = ServerConnection::new(stream);
+    let mut client = ServerConnection::boxed(stream);
     let mut messages = Vec::new();
     let mut head = Head::new();
     loop {

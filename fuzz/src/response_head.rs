@@ -32,7 +32,7 @@ pub fn check(input: &[u8]) {
 
 fn read(input: &[u8], cut: Cut, method: &str) -> Answer {
     let (memory, stream) = Memory::ending(cut.pieces(input));
-    let mut server = ClientConnection::new(stream);
+    let mut server = ClientConnection::boxed(stream);
     let mut request = Head::new();
     request.set_method(method.as_bytes());
     request.set_target(b"/");
@@ -80,7 +80,7 @@ fn read(input: &[u8], cut: Cut, method: &str) -> Answer {
 /// What goes on to the client is one head with the framing that was planned, and reads as what the server sent.
 pub fn check_head(head: &Head, framing: ResponseFraming, method: Method) {
     let (memory, stream) = Memory::ending(Vec::new());
-    let mut client = ServerConnection::new(stream);
+    let mut client = ServerConnection::boxed(stream);
     let mut sent = head.clone();
     let body = if framing.body == Framing::Close { Framing::Chunked } else { framing.body };
     let nothing = matches!(body, Framing::Empty | Framing::Length(0));

@@ -183,10 +183,12 @@ fn look_up_plan(
     metrics: &Arc<Metrics>,
 ) -> Arc<resolver::Plan> {
     let (pool, prober, metrics) = (Arc::clone(&plan.pool), Arc::clone(prober), Arc::clone(metrics));
+    let resolve = &plan.pool.spec.resolve;
     Arc::new(resolver::Plan {
         pool: Arc::clone(&pool.name),
         names,
-        max_ttl: pool.spec.resolve.max_ttl.std(),
+        max_ttl: resolve.max_ttl.std(),
+        look_up: (!resolve.name_servers.is_empty()).then(|| dns::asking(resolve.name_servers.clone())),
         poke: plan.poke.clone(),
         changed: Box::new(move |answers| {
             // In one step, so that a server which is added meanwhile is not lost.

@@ -27,6 +27,8 @@ pub struct Plan {
     pub names: Vec<String>,
     /// The longest time between two look-ups of a name.
     pub max_ttl: Duration,
+    /// How names are looked up, where not as all others.
+    pub look_up: Option<LookUp>,
     /// Has all names of the pool looked up at once; the data plane holds a clone.
     pub poke: Poke,
     /// Gets the addresses of all names of the pool that have any, each time one of them changed; one call at a time.
@@ -49,7 +51,7 @@ struct Running {
 }
 
 impl Resolver {
-    /// Tasks run on `runtime` and ask by `look_up`.
+    /// Tasks run on `runtime` and ask by `look_up`, unless their plan has another.
     pub fn new(runtime: Handle, look_up: LookUp) -> Self {
         Self { runtime, look_up, first_round: FirstRound::default(), pools: Mutex::default() }
     }
@@ -80,7 +82,7 @@ impl Resolver {
         let name = Following {
             plan: Arc::clone(plan),
             name: name.to_owned(),
-            look_up: Arc::clone(&self.look_up),
+            look_up: Arc::clone(plan.look_up.as_ref().unwrap_or(&self.look_up)),
             answers: Arc::clone(answers),
             missing: Some(self.first_round.expect_one()),
             pokes: plan.poke.subscribe(),
@@ -206,6 +208,7 @@ mod tests {
             pool: "web".into(),
             names: names.iter().map(|name| (*name).to_owned()).collect(),
             max_ttl: Duration::from_secs(max_ttl),
+            look_up: None,
             poke: Poke::default(),
             changed: Box::new(move |answers| {
                 let _ = sender.send(answers.clone());

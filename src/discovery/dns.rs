@@ -1,15 +1,17 @@
 //! One look-up of one host name: /etc/hosts first, then DNS as /etc/resolv.conf says (search, ndots), A and AAAA.
 //!
-//! Both files are read anew once they change. Nothing is cached here: `schedule` decides when to ask again.
+//! A pool may name other name servers. Both files are read anew once they change. Nothing is cached here: `schedule` decides when to ask again.
 
 use std::future::Future;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::unix::fs::MetadataExt;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use hickory_resolver::config::{ResolveHosts, ResolverConfig, ResolverOpts};
+use hickory_resolver::config::{
+    ConnectionConfig, NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts,
+};
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::net::{DnsError, NetError};
 use hickory_resolver::proto::op::Query;
@@ -64,6 +66,11 @@ impl Answer {
 
 /// Look-ups the way this machine is set up.
 pub fn system() -> LookUp {
+    asking(Vec::new())
+}
+
+/// The same, but these name servers are asked where there are any, instead of those of /etc/resolv.conf.
+pub fn asking(name_servers: Vec<SocketAddr>) -> LookUp {
     let loaded: Arc<Mutex<Option<Loaded>>> = Arc::default();
     Arc::new(move |name| {
         let stamps = [stamp(HOSTS), stamp(RESOLV_CONF)];
@@ -71,7 +78,7 @@ pub fn system() -> LookUp {
             let mut loaded = loaded.lock();
             match &*loaded {
                 Some(current) if current.stamps == stamps => current.clone(),
-                _ => loaded.insert(Loaded::read(stamps)).clone(),
+                _ => loaded.insert(Loaded::read(stamps, &name_servers)).clone(),
             }
         };
         let name = name.to_owned();
@@ -96,12 +103,12 @@ struct Loaded {
 }
 
 impl Loaded {
-    fn read(stamps: [Stamp; 2]) -> Self {
+    fn read(stamps: [Stamp; 2], name_servers: &[SocketAddr]) -> Self {
         let hosts = Hosts::from_system().unwrap_or_else(|error| {
             tracing::debug!(%error, "cannot read {HOSTS}");
             Hosts::default()
         });
-        let resolver = read_system_conf()
+        let resolver = configured(read_system_conf(), name_servers)
             .and_then(|(config, options)| resolver(config, options))
             .map_err(|error| LookUpError::Config(text(&error)));
         Self { stamps, hosts: Arc::new(hosts), resolver }
@@ -115,6 +122,28 @@ impl Loaded {
         let found = resolver.lookup_ip(name).await.map_err(|error| explain(&error))?;
         Answer::of(found.iter(), found.valid_until().saturating_duration_since(Instant::now()))
     }
+}
+
+/// What /etc/resolv.conf says, but for the servers where others are named; those need no such file.
+fn configured(
+    system: Result<(ResolverConfig, ResolverOpts), NetError>,
+    name_servers: &[SocketAddr],
+) -> Result<(ResolverConfig, ResolverOpts), NetError> {
+    if name_servers.is_empty() {
+        return system;
+    }
+    let (config, options) = system.unwrap_or_default();
+    let (domain, search, _) = config.into_parts();
+    let name_servers = name_servers.iter().map(name_server).collect();
+    Ok((ResolverConfig::from_parts(domain, search, name_servers), options))
+}
+
+fn name_server(address: &SocketAddr) -> NameServerConfig {
+    let connections = [ConnectionConfig::udp(), ConnectionConfig::tcp()].map(|mut connection| {
+        connection.port = address.port();
+        connection
+    });
+    NameServerConfig::new(address.ip(), true, connections.into())
 }
 
 fn resolver(config: ResolverConfig, mut options: ResolverOpts) -> Result<TokioResolver, NetError> {
@@ -167,9 +196,6 @@ fn text(error: &NetError) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::net::SocketAddr;
-
-    use hickory_resolver::config::{ConnectionConfig, NameServerConfig};
     use tokio::net::UdpSocket;
 
     use super::*;
@@ -180,7 +206,7 @@ mod tests {
 
     /// A name server on loopback: `app.test` has two A and an AAAA, `v4.test` an A alone, `void.test` no address,
     /// `broken.test` fails; any other name does not exist.
-    async fn name_server() -> SocketAddr {
+    async fn listening() -> SocketAddr {
         let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
         let address = socket.local_addr().unwrap();
         tokio::spawn(async move {
@@ -235,10 +261,7 @@ mod tests {
 
     /// As on a machine with this hosts file, and a resolv.conf with `search test` and that name server.
     async fn machine(hosts: &str) -> Loaded {
-        let address = name_server().await;
-        let mut connection = ConnectionConfig::udp();
-        connection.port = address.port();
-        let server = NameServerConfig::new(address.ip(), true, vec![connection]);
+        let server = name_server(&listening().await);
         let search = vec![Name::from_ascii("test.").unwrap()];
         let config =
             ResolverConfig::from_parts(Some(Name::from_ascii("wrong.").unwrap()), search, vec![server]);
@@ -253,6 +276,23 @@ mod tests {
         let found = machine("").await.look_up("app.test").await.unwrap();
         assert_eq!(found.addresses, [ip("10.0.0.7"), ip("10.0.0.9"), ip("fd00::1")]);
         assert!(found.ttl > Duration::from_secs(5) && found.ttl <= Duration::from_secs(7), "{:?}", found.ttl);
+    }
+
+    #[tokio::test]
+    async fn name_servers_of_a_pool_are_asked_with_or_without_a_resolv_conf() {
+        let address = listening().await;
+        let silent: SocketAddr = UdpSocket::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+        let search = vec![Name::from_ascii("test.").unwrap()];
+        let file = ResolverConfig::from_parts(None, search, vec![name_server(&silent)]);
+        for (system, name) in
+            [(Ok((file, ResolverOpts::default())), "v4"), (Err(NetError::from("no such file")), "v4.test.")]
+        {
+            let (config, options) = configured(system, &[address]).unwrap();
+            let resolver = resolver(config, options);
+            let read = Loaded { stamps: [None; 2], hosts: Arc::default(), resolver: Ok(resolver.unwrap()) };
+            assert_eq!(read.look_up(name).await.unwrap().addresses, [ip("10.0.0.4")], "{name}");
+        }
+        assert!(configured(Err(NetError::from("no such file")), &[]).is_err());
     }
 
     #[tokio::test]

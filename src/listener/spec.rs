@@ -1,11 +1,13 @@
 //! What a user writes under `listeners.NAME`.
 
+use std::num::NonZeroU64;
+
 use ipnet::IpNet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::net::Address;
-use crate::units::{Bytes, Duration};
+use crate::units::{ByteRate, Bytes, Duration, form};
 
 /// A socket that clients connect to.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
@@ -153,6 +155,9 @@ impl Default for Limits {
     }
 }
 
+/// Bytes per second of `timeouts.body_rate`: far below any link that a person would wait for, GPRS with pauses included.
+const BODY_RATE: NonZeroU64 = NonZeroU64::new(240).unwrap();
+
 /// Deadlines for one listener's clients.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -163,6 +168,12 @@ pub struct Timeouts {
     pub head: Duration,
     /// Between two pieces of a request's body; later is answered 408.
     pub body_idle: Duration,
+    /// How fast a body has to be on average, over the time in which nothing but the client is waited for: a request's until
+    /// its answer begins, with `body_idle` on top, and an answer's, with `write_idle` on top. Slower is answered 408, or
+    /// cut. Not for WebSockets and other tunnels, nor for what gRPC clients send. `off` allows any.
+    #[serde(deserialize_with = "form::or_off")]
+    #[schemars(with = "form::OrOff<ByteRate>")]
+    pub body_rate: Option<ByteRate>,
     /// Between two requests of a connection.
     pub keep_alive: Duration,
     /// For a client to take any of the bytes waiting for it.
@@ -175,6 +186,7 @@ impl Default for Timeouts {
             tls_handshake: Duration::from_secs(10),
             head: Duration::from_secs(10),
             body_idle: Duration::from_secs(60),
+            body_rate: Some(ByteRate::from_bytes(BODY_RATE)),
             keep_alive: Duration::from_secs(75),
             write_idle: Duration::from_secs(60),
         }

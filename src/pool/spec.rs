@@ -1,6 +1,7 @@
 //! What a user writes under `pools.NAME`.
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use schemars::JsonSchema;
@@ -183,11 +184,41 @@ impl Default for QueueSpec {
 pub struct ResolveSpec {
     /// A name is looked up again when its TTL ends, at the latest after this.
     pub max_ttl: Duration,
+    /// Name servers to ask in place of those in /etc/resolv.conf, whose search list counts all the same: `10.0.0.53`, or
+    /// with another port than 53 `127.0.0.1:8600`.
+    #[serde(deserialize_with = "name_servers")]
+    #[schemars(with = "form::OneOrMany<String>")]
+    pub name_servers: Vec<SocketAddr>,
+}
+
+/// The port of DNS (RFC 1035 section 4.2).
+const DNS_PORT: u16 = 53;
+
+fn name_servers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<SocketAddr>, D::Error> {
+    struct NameServer(SocketAddr);
+    struct Text;
+    impl Visitor<'_> for Text {
+        type Value = NameServer;
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("an IP address such as 10.0.0.53, or one with a port such as 127.0.0.1:8600")
+        }
+        fn visit_str<E: de::Error>(self, text: &str) -> Result<NameServer, E> {
+            let address = text.parse().or_else(|_| text.parse().map(|ip| SocketAddr::new(ip, DNS_PORT)));
+            address.map(NameServer).map_err(|_| E::invalid_value(de::Unexpected::Str(text), &self))
+        }
+    }
+    impl<'de> Deserialize<'de> for NameServer {
+        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+            deserializer.deserialize_str(Text)
+        }
+    }
+    let servers: Vec<NameServer> = form::one_or_many(deserializer)?;
+    Ok(servers.into_iter().map(|NameServer(address)| address).collect())
 }
 
 impl Default for ResolveSpec {
     fn default() -> Self {
-        Self { max_ttl: Duration::from_secs(10) }
+        Self { max_ttl: Duration::from_secs(10), name_servers: Vec::new() }
     }
 }
 

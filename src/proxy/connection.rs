@@ -176,7 +176,7 @@ async fn refuse_handshake(peer: &Peer, error: HandshakeError) -> Option<Ended> {
 async fn answer_plain_http(peer: &Peer, transport: Transport) {
     let mut client = ServerConnection::boxed(Stream::Plain(transport));
     let reply = Reply::text(400, "400 Bad Request\nThis port speaks HTTPS; the request came without TLS.\n");
-    let date = httpdate::fmt_http_date(std::time::SystemTime::now());
+    let date = httpdate::fmt_http_date(std::time::UNIX_EPOCH + clock::since_epoch());
     if respond::send_reply(&mut Downstream::Http1(&mut client), &reply, &goodbye(peer, date.as_bytes()))
         .await
         .is_ok()

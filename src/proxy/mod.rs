@@ -3,6 +3,7 @@
 //! `serve` reads from top to bottom as the phases of a request. Failures are values on their way to the one
 //! table in `fault`; the record at the end is written once, whatever happened.
 
+pub mod allowance;
 pub mod attempt;
 pub mod begin;
 pub mod bell;

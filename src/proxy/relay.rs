@@ -10,6 +10,7 @@ use std::time::Instant;
 use smallvec::SmallVec;
 
 use super::Next;
+use super::allowance::Allowance;
 use super::attempt::{self, Answered, Ask, Failed, Kind};
 use super::call::{self, Call, WebBody};
 use super::engine::{Engine, Heads};
@@ -246,9 +247,10 @@ fn new_upload(exchange: &Exchange<'_>, plan: &PoolPlan, request: &Request<'_>) -
         return Upload::empty(plan.body_idle);
     }
     let upload = if is_stream_of_messages(exchange, plan) {
-        Upload::new(plan.tunnel_idle, plan.tunnel_idle)
+        Upload::new(Allowance::new(plan.tunnel_idle, None), plan.tunnel_idle)
     } else {
-        Upload::new(exchange.peer.listener.timeouts.body_idle, plan.body_idle)
+        let timeouts = &exchange.peer.listener.timeouts;
+        Upload::new(Allowance::new(timeouts.body_idle, timeouts.body_rate), plan.body_idle)
     };
     let upload = upload.decoded(exchange.call.as_ref().and_then(Call::upload));
     // HTTP/2 servers can say that they did nothing, so that any request may be sent again.
@@ -439,13 +441,14 @@ fn pace(exchange: &Exchange<'_>, plan: &PoolPlan, response: &Head) -> Pace {
     let content_type = response.get(Known::ContentType).unwrap_or_default();
     let is_events =
         content_type.get(..17).is_some_and(|kind| kind.eq_ignore_ascii_case(b"text/event-stream"));
+    let timeouts = &exchange.peer.listener.timeouts;
     Pace {
         server_idle: if is_events || is_stream_of_messages(exchange, plan) {
             plan.tunnel_idle
         } else {
             plan.body_idle
         },
-        client_idle: exchange.peer.listener.timeouts.write_idle,
+        client: Allowance::new(timeouts.write_idle, timeouts.body_rate),
     }
 }
 

@@ -4,6 +4,9 @@ use std::future::poll_fn;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use tokio::time::Instant;
+
+use super::allowance::Allowance;
 use super::call::WebBody;
 use super::fault::Failure;
 use super::upload::Upload;
@@ -151,8 +154,8 @@ pub async fn linger(client: &mut ServerConnection) {
 pub struct Pace {
     /// Between two pieces from the server.
     pub server_idle: Duration,
-    /// For the client to take any byte.
-    pub client_idle: Duration,
+    /// For the client to take any byte, and all of them.
+    pub client: Allowance,
 }
 
 /// Moves the body from server to client while the request's body may still be going the other way.
@@ -180,6 +183,7 @@ enum WaitsFor {
 
 impl<'a> Download<'a> {
     pub fn new(upload: &'a mut Upload, pace: Pace) -> Self {
+        upload.answered();
         Self {
             upload,
             bytes: 0,
@@ -336,14 +340,19 @@ impl<'a> Download<'a> {
     fn wait(&mut self, cx: &mut Context<'_>, side: WaitsFor) -> Poll<Result<(), Failure>> {
         if self.waits_for != side {
             self.waits_for = side;
-            self.deadline.after(if side == WaitsFor::Client {
-                self.pace.client_idle
+            let now = Instant::now();
+            self.deadline.set(if side == WaitsFor::Client {
+                self.pace.client.wait(self.bytes, now)
             } else {
-                self.pace.server_idle
+                self.pace.client.rest(now);
+                now + self.pace.server_idle
             });
         }
         self.deadline.poll_passed(cx).map(|()| {
             Err(match side {
+                WaitsFor::Client if self.pace.client.is_short() => {
+                    Failure::new(Fault::WriteTimeout, "the client took the answer slower than `body_rate`")
+                }
                 WaitsFor::Client => Failure::new(Fault::WriteTimeout, "the client took no byte in time"),
                 _ => Failure::new(Fault::ServerBodyTimeout, "the server sent no more of the body in time"),
             })

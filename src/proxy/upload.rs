@@ -4,17 +4,22 @@ use std::io;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use crate::net::Deadline;
 use crate::observe::Fault;
 use crate::wire::body::{Piece, ReadBodyError};
 use crate::wire::grpc::web::Malformed;
 use crate::wire::{Downstream, Upstream};
 
+use super::allowance::Allowance;
 use super::call::TextBody;
 use super::fault::Failure;
 
 /// Bodies up to this size can be sent a second time.
 pub const REPLAYABLE: usize = 64 * 1024;
+
+const TOO_SLOW: &str = "the client sent the body slower than `body_rate`";
 
 /// The body of one exchange over all its attempts.
 #[derive(Debug)]
@@ -28,7 +33,7 @@ pub struct Upload {
     pub received: u64,
     deadline: Deadline,
     waits_for: WaitsFor,
-    client_idle: Duration,
+    client: Allowance,
     server_idle: Duration,
     /// The body is base64 of gRPC-Web.
     text: Option<Box<TextBody>>,
@@ -54,7 +59,7 @@ enum WaitsFor {
 
 impl Upload {
     /// A body that is sent once; how long either side may make it wait.
-    pub fn new(client_idle: Duration, server_idle: Duration) -> Self {
+    pub fn new(client: Allowance, server_idle: Duration) -> Self {
         Self {
             state: State::Sending,
             replay: None,
@@ -62,7 +67,7 @@ impl Upload {
             received: 0,
             deadline: Deadline::new(),
             waits_for: WaitsFor::Nothing,
-            client_idle,
+            client,
             server_idle,
             text: None,
             is_empty: false,
@@ -71,7 +76,11 @@ impl Upload {
 
     /// No body: what the client sends belongs to the tunnel that it asks for.
     pub fn empty(server_idle: Duration) -> Self {
-        Self { is_empty: true, state: State::Flushing, ..Self::new(server_idle, server_idle) }
+        Self {
+            is_empty: true,
+            state: State::Flushing,
+            ..Self::new(Allowance::new(server_idle, None), server_idle)
+        }
     }
 
     /// Keeps what is sent, so that it can be sent a second time; not what is decoded on its way.
@@ -89,11 +98,20 @@ impl Upload {
         self
     }
 
+    /// The answer has begun: from here on the client may take its time, since what it sends may be one side of a talk.
+    pub fn answered(&mut self) {
+        self.client.forget_rate();
+        // A deadline that was drawn in by the rate is not that of a silence.
+        self.waits_for = WaitsFor::Nothing;
+    }
+
     /// Begins anew with another server.
     pub fn restart(&mut self) {
         self.state = if self.is_empty { State::Flushing } else { State::Sending };
         self.replayed = 0;
         self.waits_for = WaitsFor::Nothing;
+        // What comes in between is not the client's time.
+        self.client.pass_over();
     }
 
     /// Whether the whole body so far can be sent again.
@@ -230,13 +248,19 @@ impl Upload {
     fn wait(&mut self, cx: &mut Context<'_>, side: WaitsFor) -> Poll<Result<(), Failure>> {
         if self.waits_for != side {
             self.waits_for = side;
-            self.deadline.after(if side == WaitsFor::Client { self.client_idle } else { self.server_idle });
+            let now = Instant::now();
+            self.deadline.set(if side == WaitsFor::Client {
+                self.client.wait(self.received, now)
+            } else {
+                self.client.rest(now);
+                now + self.server_idle
+            });
         }
         match self.deadline.poll_passed(cx) {
             Poll::Pending => Poll::Pending,
             Poll::Ready(()) if side == WaitsFor::Client => Poll::Ready(Err(Failure::new(
                 Fault::BodyTimeout,
-                "the client sent no more of the body in time",
+                if self.client.is_short() { TOO_SLOW } else { "the client sent no more of the body in time" },
             ))),
             Poll::Ready(()) => Poll::Ready(Err(Failure::new(
                 Fault::ResponseTimeout,
@@ -266,13 +290,15 @@ mod tests {
     #[test]
     fn what_was_decoded_is_never_taken_for_something_that_can_be_sent_again() {
         let idle = Duration::from_secs(1);
+        let client = Allowance::new(idle, None);
         let text = || Some(Box::<TextBody>::default());
-        for upload in
-            [Upload::new(idle, idle).decoded(text()).kept(), Upload::new(idle, idle).kept().decoded(text())]
-        {
+        for upload in [
+            Upload::new(client, idle).decoded(text()).kept(),
+            Upload::new(client, idle).kept().decoded(text()),
+        ] {
             assert!(upload.is_replayable(), "nothing was sent yet");
             assert!(!Upload { received: 1, ..upload }.is_replayable());
         }
-        assert!(Upload { received: 1, ..Upload::new(idle, idle).kept() }.is_replayable());
+        assert!(Upload { received: 1, ..Upload::new(client, idle).kept() }.is_replayable());
     }
 }

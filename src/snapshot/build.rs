@@ -25,7 +25,7 @@ use crate::observe::metrics::Metrics;
 use crate::route::{self, Redirect, Rewrite, Split, Table, respond};
 use crate::server::{self, Server, process_ms};
 use crate::tls::{self, Terminator};
-use crate::units::Bytes;
+use crate::units::{ByteRate, Bytes};
 use crate::upstream::SystemRoots;
 use crate::wire::h2::{Rates, SessionLimits};
 use crate::wire::rules::Limits;
@@ -235,6 +235,7 @@ impl Builder<'_> {
                 tls_handshake: timeouts.tls_handshake.std(),
                 head: timeouts.head.std(),
                 body_idle: timeouts.body_idle.std(),
+                body_rate: timeouts.body_rate.map(ByteRate::per_second),
                 keep_alive: timeouts.keep_alive.std(),
                 write_idle: timeouts.write_idle.std(),
             },

@@ -7,6 +7,7 @@ pub mod build;
 mod exposure;
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -96,6 +97,8 @@ pub struct Timeouts {
     pub tls_handshake: Duration,
     pub head: Duration,
     pub body_idle: Duration,
+    /// Bytes per second.
+    pub body_rate: Option<NonZeroU64>,
     pub keep_alive: Duration,
     pub write_idle: Duration,
 }

@@ -59,8 +59,7 @@ impl Tickets {
     }
 
     fn renew(&self, now: Duration) {
-        let is_old =
-            |keys: &[Key]| keys.first().is_none_or(|key| now.saturating_sub(key.secret.made) >= KEY_LIFE);
+        let is_old = |keys: &[Key]| keys.first().is_none_or(|key| key.secret.age(now) >= KEY_LIFE);
         if !is_old(&self.0.read()) {
             return;
         }
@@ -92,7 +91,7 @@ impl Tickets {
         let (nonce, sealed) = rest.split_at_checked(NONCE_LEN)?;
         let keys = self.0.read();
         let key = keys.iter().find(|key| key.secret.name == *name)?;
-        if now.saturating_sub(key.secret.made) >= KEY_LIFE * 2 {
+        if key.secret.age(now) >= KEY_LIFE * 2 {
             return None;
         }
         let mut plain = sealed.to_vec();
@@ -141,6 +140,12 @@ impl Key {
 }
 
 impl TicketKey {
+    /// How far it is from the calendar's now. When that was turned back, a key that seems to come from the future would else
+    /// be used until the calendar is there again.
+    fn age(&self, now: Duration) -> Duration {
+        now.abs_diff(self.made)
+    }
+
     /// Name, key and time in bytes; for a private connection alone.
     pub fn to_bytes(&self) -> Vec<u8> {
         let made = self.made.as_secs().to_be_bytes();
@@ -203,5 +208,16 @@ mod tests {
         assert_eq!(ours.open(&ticket, later).unwrap(), b"one");
         assert_eq!(ours.open(&ticket, START + KEY_LIFE * 2), None);
         assert_eq!(ours.open(&next, START + KEY_LIFE * 2).unwrap(), b"two");
+    }
+
+    #[test]
+    fn a_calendar_that_was_turned_back_makes_no_key_live_longer() {
+        let ours = tickets();
+        let ticket = ours.seal(b"one", START).unwrap();
+        let yesterday = START - KEY_LIFE * 4;
+        assert_eq!(ours.open(&ticket, yesterday), None);
+        let next = ours.seal(b"two", yesterday).unwrap();
+        assert_ne!(ticket[..NAME], next[..NAME]);
+        assert_eq!(ours.open(&next, yesterday + KEY_LIFE).unwrap(), b"two");
     }
 }

@@ -93,6 +93,94 @@ async fn a_body_that_stops_is_a_408() {
     assert_eq!(origin.count(), 0, "half a body is no request");
 }
 
+/// Sends so many bytes of a body, one at a time.
+async fn drip(client: &mut Connection, bytes: usize) {
+    for _ in 0..bytes {
+        takes(Duration::from_millis(100)).await;
+        client.send("y").await;
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_drips_below_its_rate_is_a_408_and_one_that_may_drip_is_served() {
+    let origin = Origin::named("one");
+    let lintel = Lintel::start(with_listener(&origin, "timeouts: { body_idle: 2s }", "")).await;
+    let mut client = Connection::open(lintel.http()).await;
+    client.send("POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\n").await;
+    // Each byte comes in time; all of them do not.
+    drip(&mut client, 25).await;
+    assert_eq!(client.response_to("POST").await.status(), 408);
+    let record = lintel.record(|record| record["status"] == 408).await;
+    assert_eq!(record["fault"], "body_timeout", "{record}");
+    assert!(record["detail"].as_str().unwrap().contains("body_rate"), "{record}");
+    lintel.metric(TIMEOUTS, &[("kind", "body_idle")], 1.0).await;
+    assert_eq!(origin.count(), 0, "half a body is no request");
+
+    let off = "timeouts: { body_idle: 2s, body_rate: off }";
+    let lintel = Lintel::start(with_listener(&origin, off, "")).await;
+    let mut client = Connection::open(lintel.http()).await;
+    client.send("POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 30\r\n\r\n").await;
+    drip(&mut client, 30).await;
+    assert_eq!(client.response_to("POST").await.text(), "y".repeat(30));
+}
+
+#[tokio::test]
+async fn a_request_that_is_answered_already_may_go_on_in_drips() {
+    // A talk in both directions: the answer begins before the body has ended.
+    let origin = Origin::scripted(|mut talk| async move {
+        talk.head().await;
+        talk.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n").await;
+        let body = talk.exactly(30).await;
+        talk.send(format!("1e\r\n{}\r\n0\r\n\r\n", String::from_utf8_lossy(&body))).await;
+        talk.hang().await;
+    });
+    let listener = "timeouts: { body_idle: 2s, body_rate: 1GiB/s }";
+    let lintel = Lintel::start(with_listener(&origin, listener, "")).await;
+    let mut client = Connection::open(lintel.http()).await;
+    client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 30\r\n\r\n").await;
+    eventually("the answer has begun", async || (origin.connections() > 0).then_some(())).await;
+    drip(&mut client, 30).await;
+    assert_eq!(client.response_to("POST").await.text(), format!("hello{}", "y".repeat(30)));
+}
+
+#[tokio::test]
+async fn an_answer_taken_below_the_rate_is_cut_and_one_that_waits_for_its_server_is_not() {
+    let origin = Origin::scripted(|mut talk| async move {
+        let Some(request) = talk.request().await else { return };
+        if request.target() == "/events" {
+            talk.send("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n").await;
+            for _ in 0..12 {
+                takes(Duration::from_millis(300)).await;
+                talk.send("data: x\n\n").await;
+            }
+            return;
+        }
+        talk.send("HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\n").await;
+        while talk.send(vec![b'x'; 64 * 1024]).await {}
+    });
+    let listener = "timeouts: { write_idle: 3s, body_rate: 1GiB/s }";
+    let lintel = Lintel::start(with_listener(&origin, listener, "")).await;
+    let mut events = Connection::open(lintel.http()).await;
+    events.send("GET /events HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    let mut client = Connection::open(lintel.http()).await;
+    client.send("GET /large HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    let slowly = async {
+        loop {
+            client.bytes(256 * 1024).await;
+            takes(Duration::from_millis(50)).await;
+        }
+    };
+    let record = tokio::select! {
+        () = slowly => unreachable!("it reads for ever"),
+        record = lintel.record_of("/large") => record,
+    };
+    assert_eq!(record["fault"], "write_timeout", "{record}");
+    assert!(record["detail"].as_str().unwrap().contains("body_rate"), "{record}");
+    lintel.metric(TIMEOUTS, &[("kind", "write_idle")], 1.0).await;
+    let answer = events.response().await;
+    assert_eq!(answer.text(), "data: x\n\n".repeat(12), "a stream of events is as slow as its server");
+}
+
 #[tokio::test]
 async fn a_kept_alive_connection_is_closed_after_its_time_without_a_word() {
     let origin = Origin::named("one");

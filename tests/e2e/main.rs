@@ -16,6 +16,7 @@ mod ending;
 mod forwarding;
 mod health;
 mod limits;
+mod names;
 mod observability;
 mod pause;
 mod plan;

@@ -8,6 +8,7 @@ mod support;
 
 mod chaos;
 
+mod clock;
 mod scarcity;
 mod servers;
 mod storm;

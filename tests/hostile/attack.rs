@@ -17,6 +17,8 @@ pub enum Attack {
     SlowHeads,
     /// A body that stops after three bytes.
     SlowBodies,
+    /// A body of which a byte comes now and then.
+    DrippingBodies,
     /// Asks for 64 MiB and reads none of it.
     SlowReaders,
     /// No byte of a TLS handshake, or six.
@@ -80,7 +82,7 @@ impl Attack {
     pub fn ends(self) -> &'static [Ended] {
         use crate::support::http2::code::ENHANCE_YOUR_CALM;
         match self {
-            Self::SlowHeads | Self::SlowBodies => &[Ended::Answered(408)],
+            Self::SlowHeads | Self::SlowBodies | Self::DrippingBodies => &[Ended::Answered(408)],
             Self::IdleTls | Self::Silence => &[Ended::Closed],
             Self::IdleHttp2 => &[Ended::GoAway(0)],
             Self::Flood | Self::SlowReaders => &[Ended::Left],
@@ -101,7 +103,7 @@ impl Attack {
         let http2 = ("listener", "http2");
         Some(match self {
             Self::SlowHeads => (TIMEOUTS, [http, ("kind", "head")]),
-            Self::SlowBodies => (TIMEOUTS, [http, ("kind", "body_idle")]),
+            Self::SlowBodies | Self::DrippingBodies => (TIMEOUTS, [http, ("kind", "body_idle")]),
             Self::SlowReaders => (TIMEOUTS, [http, ("kind", "write_idle")]),
             Self::IdleTls => (TIMEOUTS, [("listener", "https"), ("kind", "tls_handshake")]),
             Self::IdleHttp2 => (TIMEOUTS, [http2, ("kind", "keep_alive")]),
@@ -143,7 +145,11 @@ impl Attack {
 
     async fn go(self, at: Addresses, number: usize) -> std::io::Result<Ended> {
         match self {
-            Self::SlowHeads => slow_head(at).await,
+            Self::SlowHeads => dripping(at, "GET /slow HTTP/1.1\r\nHost: a.test\r\nX: ").await,
+            Self::DrippingBodies => {
+                let request = "POST /slow HTTP/1.1\r\nHost: a.test\r\nContent-Length: 1000\r\n\r\n";
+                dripping(at, request).await
+            }
             Self::SlowBodies => {
                 let request = "POST /slow HTTP/1.1\r\nHost: a.test\r\nContent-Length: 1000\r\n\r\nabc";
                 said(TcpStream::connect(at.http).await?, request).await
@@ -200,10 +206,11 @@ fn ended_by(answer: &[u8]) -> Ended {
     }
 }
 
-async fn slow_head(at: Addresses) -> std::io::Result<Ended> {
+/// Sends this, and then a byte now and then.
+async fn dripping(at: Addresses, begin: &str) -> std::io::Result<Ended> {
     let stream = TcpStream::connect(at.http).await?;
     let (mut read, mut write) = stream.into_split();
-    write.write_all(b"GET /slow HTTP/1.1\r\nHost: a.test\r\nX: ").await?;
+    write.write_all(begin.as_bytes()).await?;
     let dripping = async {
         let mut drops = tokio::time::interval(Duration::from_millis(500));
         loop {

@@ -31,6 +31,7 @@ mod sieges {
     sieges! {
         heads_that_drip_in_are_408_and_others_are_served: SlowHeads;
         bodies_that_stop_are_408_and_others_are_served: SlowBodies;
+        bodies_that_drip_are_408_and_others_are_served: DrippingBodies;
         clients_that_read_nothing_are_cut_and_others_are_served: SlowReaders;
         handshakes_that_stop_are_ended_and_others_are_served: IdleTls;
         http2_that_asks_for_nothing_is_ended_and_others_are_served: IdleHttp2;

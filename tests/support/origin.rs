@@ -70,6 +70,13 @@ impl Origin {
         Self::down(name).up()
     }
 
+    /// Two as `named`, with the same port at two addresses of loopback.
+    pub fn two_of_a_port(names: [&str; 2]) -> [Self; 2] {
+        let [one, two] = Port::reserve_two();
+        [(names[0], one), (names[1], two)]
+            .map(|(name, port)| Self::new(name.to_owned(), Place::Tcp(port), polite(name.to_owned())).up())
+    }
+
     /// As `named`, on a unix socket.
     pub fn unix(name: &str, path: &Path) -> Self {
         Self::new(name.to_owned(), Place::Unix(path.to_owned()), polite(name.to_owned())).up()

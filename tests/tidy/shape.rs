@@ -9,6 +9,27 @@ const LINES_OF_A_FILE: usize = 500;
 const LINES_OF_A_FUNCTION: usize = 70;
 const WORDS_OF_A_MODULE_DOC: usize = 5;
 
+/// The one room that reads the calendar.
+const CALENDAR: &str = "src/clock.rs";
+/// Who may ask it. All but the last two only tell people, logs and other programs what time it is, or hold certificates
+/// against it. Those that count hours by it (keys of session tickets outlive the process, files carry their time in their
+/// names) take a clock that was turned back into account. Lengths of time go by `Instant`, which never jumps.
+const CALENDAR_FOR: [&str; 13] = [
+    "src/admin/locks.rs",
+    "src/boot/reload.rs",
+    "src/cli/status.rs",
+    "src/control/workers/output.rs",
+    "src/observe/events.rs",
+    "src/observe/metrics/mod.rs",
+    "src/observe/metrics/process.rs",
+    "src/proxy/connection.rs",
+    "src/proxy/engine.rs",
+    "src/proxy/exchange.rs",
+    "src/snapshot/build.rs",
+    "src/control/workers/files.rs",
+    "src/tls/tickets.rs",
+];
+
 /// Every Rust file parses, so that no rule passes by not reading.
 pub fn parses(tree: &Tree) -> Vec<Problem> {
     let broken = |file: &File| {
@@ -40,6 +61,25 @@ pub fn lengths(tree: &Tree) -> Vec<Problem> {
             if lines > LINES_OF_A_FUNCTION {
                 let message = format!("`{name}` has {lines} lines; at most {LINES_OF_A_FUNCTION}");
                 problems.push(file.problem(line, message));
+            }
+        }
+    }
+    problems
+}
+
+/// The calendar may jump, so it is read in one room and asked in a few: nothing waits by it.
+pub fn calendar(tree: &Tree) -> Vec<Problem> {
+    const READS: [&str; 5] =
+        ["SystemTime::now", "Timestamp::now", "Zoned::now", "Utc::now", "CLOCK_REALTIME"];
+    let mut problems = Vec::new();
+    for file in tree.below("src/", "rs").filter(|file| file.path != CALENDAR) {
+        for (number, line) in file.lines() {
+            if READS.iter().any(|read| line.contains(read)) {
+                problems.push(file.problem(number, format!("reads the calendar; only {CALENDAR} does")));
+            }
+            if line.contains("clock::since_epoch") && !CALENDAR_FOR.contains(&file.path.as_str()) {
+                let message = "asks the calendar, which may jump; lengths of time go by `Instant`";
+                problems.push(file.problem(number, message));
             }
         }
     }
@@ -276,6 +316,16 @@ mod tests {
         );
         assert!(caught(sleeps, "src/a.rs", "fn a() { tokio::time::sleep(d); }").is_empty());
         assert!(caught(sleeps, "tests/support/time.rs", "fn a() { tokio::time::sleep(d); }").is_empty());
+    }
+
+    #[test]
+    fn whoever_counts_time_by_the_calendar_is_caught() {
+        assert_eq!(caught(calendar, "src/a.rs", "//! A\nlet a = SystemTime::now();"), [2]);
+        assert_eq!(caught(calendar, "src/proxy/engine.rs", "let a = jiff::Timestamp::now();"), [1]);
+        assert_eq!(caught(calendar, "src/pool/queue.rs", "let a = clock::since_epoch();"), [1]);
+        assert!(caught(calendar, "src/proxy/engine.rs", "let a = clock::since_epoch();").is_empty());
+        assert!(caught(calendar, "src/clock.rs", "std::time::SystemTime::now()").is_empty());
+        assert!(caught(calendar, "src/a.rs", "let a = Instant::now();").is_empty());
     }
 
     #[test]

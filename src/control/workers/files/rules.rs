@@ -38,8 +38,9 @@ impl Rules {
         self.0.age.map(|age| began.saturating_add(age.std()))
     }
 
+    /// Also when it began in a future that the clock has been turned back from: it would else wait for that to come.
     pub fn is_due(&self, began: Duration, now: Duration) -> bool {
-        self.due(began).is_some_and(|due| due <= now)
+        self.0.age.is_some_and(|age| now.abs_diff(began) >= age.std())
     }
 
     /// Which files go: what is more than `keep` of a worker, then the oldest of all until the rest, with `in_use` bytes
@@ -117,8 +118,9 @@ mod tests {
         assert_eq!(rules.due(Duration::from_secs(5)), Some(due));
         assert!(rules.is_due(Duration::from_secs(5), due));
         assert!(!rules.is_due(Duration::from_secs(6), due));
-        // A clock that went back.
-        assert!(!rules.is_due(Duration::from_secs(9999), due));
+        // A clock that went back, by a little and by more than the age.
+        assert!(!rules.is_due(Duration::from_secs(7000), due));
+        assert!(rules.is_due(Duration::from_secs(9999), due));
     }
 
     #[test]
