@@ -21,7 +21,7 @@ WORKDIR /build
 COPY . .
 # Nothing but what Cargo.lock names goes in. Symbols stay, for backtraces; line tables (three quarters of the file) do not.
 RUN --mount=type=cache,target=/usr/local/cargo/registry --mount=type=cache,target=/build/target \
-    cargo build --release --locked && strip --strip-debug -o /usr/local/bin/lintel target/release/lintel
+    cargo build --profile dist --locked && strip --strip-debug -o /usr/local/bin/lintel target/dist/lintel
 
 FROM ${BINARY} AS binary
 

@@ -1,7 +1,7 @@
 # What there is to do here. `make` alone lists it.
 
 .DEFAULT_GOAL := help
-.PHONY: help run load test compose-test bench soak build check fmt docs certs api-test tls-grade fuzz smuggle hostile
+.PHONY: help run load test compose-test bench soak build dist check fmt docs certs api-test tls-grade fuzz smuggle hostile
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -29,6 +29,10 @@ compose-test: ## docker-compose.yml and deploy/, with an engine of its own where
 build: ## build the release binary, target/release/lintel
 	@scripts/setup build
 	cargo build --release --locked
+
+dist: ## build target/dist/lintel, the binary to hand out: faster, and many minutes in the making
+	@scripts/setup build
+	cargo build --profile dist --locked
 
 check: ## the fast half of `make test`: format, clippy, unit tests
 	@scripts/test fmt clippy unit

@@ -54,7 +54,7 @@ def arguments():
     parser.add_argument(
         "--publish", action="store_true", help="write docs/performance.md and its chart from the results"
     )
-    parser.add_argument("--lintel", metavar="PATH", default=os.path.join(ROOT, "target", "release", "lintel"))
+    parser.add_argument("--lintel", metavar="PATH", default=os.path.join(ROOT, "target", "dist", "lintel"))
     return parser.parse_args()
 
 
