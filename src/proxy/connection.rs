@@ -60,6 +60,8 @@ pub async fn run(engine: &Rc<Engine>, accepted: Box<Accepted>) {
     match next {
         Next::Tunnel(handover) => handover.run(engine, Pipe::of_connection(client.into_connection())).await,
         Next::Abort if client.ends_with_connection() => client.stream.reset_on_drop(),
+        // Nothing more can come, so that no reset can take our last bytes away.
+        Next::Close if client.has_heard_all() => {}
         // What came of a cut body still goes out; its framing shows that it is cut.
         Next::Abort | Next::Close | Next::KeepAlive => Box::pin(leave(&mut client, &mut pass)).await,
     }

@@ -98,6 +98,12 @@ impl Side {
     fn is_over(&self) -> bool {
         self.ended && self.passed_on
     }
+
+    /// Reads once. Most often nothing is there, and then no buffer is taken.
+    fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        ready!(self.stream.poll_readable(cx))?;
+        self.inbound.poll_fill(cx, &mut self.stream, BLOCK)
+    }
 }
 
 impl Tunnel {
@@ -293,7 +299,7 @@ fn poll_pump(cx: &mut Context<'_>, from: &mut Side, to: &mut Side, until: Until)
         if until == Until::Boundary && from.follower.is_at_boundary() {
             return Poll::Pending;
         }
-        match from.inbound.poll_fill(cx, &mut from.stream, BLOCK) {
+        match from.poll_fill(cx) {
             Poll::Ready(count) => from.ended = count? == 0,
             Poll::Pending => {
                 let _ = Pin::new(&mut to.stream).poll_flush(cx)?;

@@ -22,6 +22,14 @@ impl Pipe {
         let (stream, inbound) = connection.into_tunnel();
         (Self::Connection(stream), inbound)
     }
+
+    /// Ready when a read may give something; of a stream only a read tells.
+    pub fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Connection(stream) => stream.poll_readable(cx),
+            Self::Http2(_) => Poll::Ready(Ok(())),
+        }
+    }
 }
 
 macro_rules! each {

@@ -54,6 +54,14 @@ impl ServerConnection {
         !self.inbound.is_empty()
     }
 
+    /// Whether the client said with its request that it sends no other, or has ended its direction, and all that it sent was
+    /// read. Never below TLS, where the end of a session is still to be told.
+    pub fn has_heard_all(&self) -> bool {
+        let is_last = self.ended || !self.request.keep_alive;
+        let is_plain = matches!(self.stream, Stream::Plain(_));
+        is_last && is_plain && self.is_body_done() && self.inbound.is_empty()
+    }
+
     /// Waits for a byte of a next request; `false` is the end of the connection.
     pub fn poll_begun(&mut self, cx: &mut Context<'_>, limits: Limits) -> Poll<io::Result<bool>> {
         if !self.has_begun() && !self.ended {

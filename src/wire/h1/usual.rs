@@ -13,12 +13,14 @@ use crate::wire::token::is_token;
 pub fn take_request(bytes: &[u8], limits: Limits, head: &mut Head) -> Option<usize> {
     let method_end = find(bytes, 0, Stop::Space)?;
     let method = Method::of(&bytes[..method_end]);
-    if matches!(method, Method::Connect | Method::Trace | Method::Other) {
+    if bytes[method_end] != b' ' || matches!(method, Method::Connect | Method::Trace | Method::Other) {
         return None;
     }
     let target_start = method_end + 1;
     let target_end = find(bytes, target_start, Stop::Target)?;
-    if bytes.get(target_start) != Some(&b'/') || target_end - target_start > limits.target {
+    let target = &bytes[target_start..target_end];
+    // Beyond ASCII it has to be UTF-8, which the careful path sees to.
+    if target.first() != Some(&b'/') || target.len() > limits.target || !target.is_ascii() {
         return None;
     }
     let rest = bytes.get(target_end..)?;
@@ -29,7 +31,7 @@ pub fn take_request(bytes: &[u8], limits: Limits, head: &mut Head) -> Option<usi
     };
     let end = take_fields(bytes, target_end + 11, limits, head)?;
     head.version = version;
-    head.place_target(target_start, target_end - target_start);
+    head.place_target(target_start, target.len());
     head.set_known_method(method);
     Some(end)
 }
