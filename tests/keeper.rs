@@ -179,15 +179,6 @@ async fn its_environment_is_what_was_ordered() {
 }
 
 #[tokio::test]
-async fn the_keeper_itself_has_no_environment() {
-    assert!(std::env::vars_os().next().is_some(), "there is something to inherit");
-    let mut kept = Kept::start();
-    let spawned = kept.spawn(script(1, "cat /proc/$PPID/environ | wc -c")).await;
-    assert_eq!(kept.exit().await, Exit::Code(0));
-    assert_eq!(all(spawned.stdout).await.trim(), "0");
-}
-
-#[tokio::test]
 async fn descriptor_3_listens_and_outlives_the_worker() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("0.sock");

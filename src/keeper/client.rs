@@ -231,9 +231,6 @@ fn launch(program: &Path, connection: OwnedFd) -> io::Result<Child> {
     Command::new(program)
         .arg0("lintel")
         .arg("keeper")
-        // It needs nothing of it, and starts workers with what it is told: secrets that a config takes from the environment
-        // are not in memory twice.
-        .env_clear()
         .stdin(connection)
         .stdout(stdout)
         .stderr(Stdio::inherit())
