@@ -216,7 +216,8 @@ impl Process {
                 Ok(Received::Closed) => self.lose_lintel(None),
                 Err(error) if is_temporary(&error) => return,
                 Err(error) if error.kind() == io::ErrorKind::InvalidData => self.lose_lintel(Some(error)),
-                // It was killed, with messages unread.
+                // It went with messages unread, which is told first; what it had said is there still, its Yield maybe.
+                Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {}
                 Err(_) => self.lose_lintel(None),
             }
         }
@@ -380,7 +381,11 @@ impl Process {
                     self.answers.pop_front();
                 }
                 Err(error) if is_temporary(&error) => return,
-                Err(_) => self.lose_lintel(None),
+                // It is gone. What it had said decides whether another one follows.
+                Err(_) => {
+                    self.answers.clear();
+                    self.read_requests();
+                }
             }
         }
     }
@@ -456,4 +461,66 @@ fn number(pid: Pid) -> u32 {
 
 fn is_temporary(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn keeper(lintel: OwnedFd) -> Process {
+        rustix::io::ioctl_fionbio(&lintel, true).unwrap();
+        Process {
+            lintel: Some(lintel),
+            next: None,
+            before: None,
+            room: protocol::room(),
+            answers: VecDeque::new(),
+            workers: HashMap::new(),
+            sockets: Sockets::default(),
+            open_files: 1024,
+            children: Children::None,
+            ending: None,
+        }
+    }
+
+    fn is_told_to_serve(end: &OwnedFd) -> bool {
+        rustix::io::ioctl_fionbio(end, true).unwrap();
+        matches!(
+            protocol::receive(end, &mut protocol::room()),
+            Ok(Received::Message(Answer::Yours, descriptors)) if descriptors.is_empty()
+        )
+    }
+
+    /// A Lintel that has yielded goes at once, and a worker may end in that very moment.
+    #[test]
+    fn a_lintel_that_went_with_messages_unread_is_followed_by_whom_it_yielded_to() {
+        let exit = Answer::Exited { run: 1, pid: 2, how: Exit::Code(0) };
+        for (yields, is_told_before) in [(true, true), (true, false), (false, true), (false, false)] {
+            let ((lintel, ours), (next, to_next), (before, to_before)) =
+                (protocol::pair().unwrap(), protocol::pair().unwrap(), protocol::pair().unwrap());
+            let mut keeper = keeper(ours);
+            let said = |request: &Request, ends: &[OwnedFd]| {
+                protocol::send(&lintel, &protocol::encode(request).unwrap(), ends).unwrap();
+            };
+            said(&Request::Successor, &[to_next, to_before]);
+            keeper.read_requests();
+            if is_told_before {
+                keeper.answer(&exit, Vec::new());
+                keeper.send_answers();
+            }
+            if yields {
+                said(&Request::Yield, &[]);
+            }
+            drop(lintel);
+            if is_told_before {
+                keeper.read_requests();
+            } else {
+                keeper.answer(&exit, Vec::new());
+                keeper.send_answers();
+            }
+            keeper.send_answers();
+            assert_eq!(is_told_to_serve(&next), yields, "yields: {yields}, told before: {is_told_before}");
+            assert_eq!(is_told_to_serve(&before), !yields, "yields: {yields}, told before: {is_told_before}");
+        }
+    }
 }
