@@ -243,6 +243,7 @@ impl Workers {
 
     /// Ends the workers of apps that there are no more.
     fn settle_estate(&self, station: &Station) {
+        station.newsrooms.lock().are_complete();
         let Some(estate) = self.estate.lock().take() else { return };
         for run in estate.running.keys() {
             station.keeper.lock().signal(*run, keeper::Signal::TERM, keeper::To::Group);
@@ -277,11 +278,7 @@ impl Workers {
         let (news, heard) = mpsc::unbounded_channel();
         let (said, words) = mpsc::unbounded_channel();
         let (orders, ordered) = mpsc::unbounded_channel();
-        {
-            let mut newsrooms = station.newsrooms.lock();
-            newsrooms.retain(|newsroom| !newsroom.is_closed());
-            newsrooms.push(news.clone());
-        }
+        station.newsrooms.lock().add(news.clone());
         let tools = Tools {
             keeper: Arc::clone(&station.keeper),
             desk: Arc::clone(&station.desk),

@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use super::Places;
 use super::crew::News;
 use super::desk::Desk;
-use crate::keeper::{self, Keeper, Report};
+use crate::keeper::{self, Exit, Keeper, Report};
 use crate::snapshot::PoolPlan;
 
 /// What Node loads before an app.
@@ -27,11 +27,48 @@ pub struct Station {
     pub folder: PathBuf,
     pub preload: PathBuf,
     pub runs: Arc<AtomicU64>,
-    pub newsrooms: Newsrooms,
+    pub newsrooms: Arc<Mutex<Newsrooms>>,
 }
 
 /// Whoever hears of what the keeper reports.
-type Newsrooms = Arc<Mutex<Vec<mpsc::UnboundedSender<News>>>>;
+pub struct Newsrooms {
+    rooms: Vec<mpsc::UnboundedSender<News>>,
+    /// Ends of processes from before all apps were there to hear of them; none are kept after that.
+    early: Option<Vec<(u64, Exit)>>,
+}
+
+impl Newsrooms {
+    fn new() -> Self {
+        Self { rooms: Vec::new(), early: Some(Vec::new()) }
+    }
+
+    /// An app hears from here on, and of what it has missed: a worker that it takes over may have ended meanwhile.
+    pub fn add(&mut self, room: mpsc::UnboundedSender<News>) {
+        self.rooms.retain(|room| !room.is_closed());
+        for (run, how) in self.early.iter().flatten() {
+            let _ = room.send(News::Exited { run: *run, how: *how });
+        }
+        self.rooms.push(room);
+    }
+
+    /// Every app that was there before is there again.
+    pub fn are_complete(&mut self) {
+        self.early = None;
+    }
+
+    fn tell_of_exit(&mut self, run: u64, how: Exit) {
+        if let Some(early) = &mut self.early {
+            early.push((run, how));
+        }
+        self.tell(|| News::Exited { run, how });
+    }
+
+    fn tell(&self, news: impl Fn() -> News) {
+        for room in &self.rooms {
+            let _ = room.send(news());
+        }
+    }
+}
 
 impl Station {
     /// `last_run`: the highest that was ever given out.
@@ -51,7 +88,7 @@ impl Station {
             open_to_others(&places.run_directory, &folder, desk.path())?;
         }
         let keeper = Arc::new(Mutex::new(keeper));
-        let newsrooms = Newsrooms::default();
+        let newsrooms = Arc::new(Mutex::new(Newsrooms::new()));
         let relay = Relay {
             program: places.program.clone(),
             keeper: Arc::clone(&keeper),
@@ -72,14 +109,14 @@ impl Station {
 struct Relay {
     program: PathBuf,
     keeper: Arc<Mutex<Keeper>>,
-    newsrooms: Newsrooms,
+    newsrooms: Arc<Mutex<Newsrooms>>,
 }
 
 impl Relay {
     async fn run(self, mut reports: mpsc::UnboundedReceiver<Report>) {
         while let Some(report) = reports.recv().await {
             match report {
-                Report::Exited { run, how, .. } => self.tell(|| News::Exited { run, how }),
+                Report::Exited { run, how, .. } => self.newsrooms.lock().tell_of_exit(run, how),
                 Report::Lost => {
                     tracing::error!(
                         "the keeper of workers is gone, and all workers with it: both are started again"
@@ -90,15 +127,9 @@ impl Relay {
                             tracing::error!(%error, "the keeper cannot be started: Lintel must be restarted");
                         }
                     }
-                    self.tell(|| News::KeeperLost);
+                    self.newsrooms.lock().tell(|| News::KeeperLost);
                 }
             }
-        }
-    }
-
-    fn tell(&self, news: impl Fn() -> News) {
-        for newsroom in &*self.newsrooms.lock() {
-            let _ = newsroom.send(news());
         }
     }
 }
@@ -117,4 +148,33 @@ fn open_to_others(run_directory: &Path, folder: &Path, desk: &Path) -> io::Resul
     allow(run_directory, (mode & 0o7777) | 0o011)?;
     allow(folder, 0o711)?;
     allow(desk, 0o666)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn heard(room: &mut mpsc::UnboundedReceiver<News>) -> Vec<u64> {
+        let mut runs = Vec::new();
+        while let Ok(News::Exited { run, .. }) = room.try_recv() {
+            runs.push(run);
+        }
+        runs
+    }
+
+    #[test]
+    fn an_app_hears_of_workers_that_ended_before_it_was_there() {
+        let mut newsrooms = Newsrooms::new();
+        let ((one, mut first), (other, mut second), (late, mut third)) =
+            (mpsc::unbounded_channel(), mpsc::unbounded_channel(), mpsc::unbounded_channel());
+        newsrooms.tell_of_exit(7, Exit::Code(0));
+        newsrooms.add(one);
+        newsrooms.tell_of_exit(8, Exit::Signal(9));
+        newsrooms.add(other);
+        newsrooms.are_complete();
+        newsrooms.tell_of_exit(9, Exit::Code(1));
+        newsrooms.add(late);
+        assert_eq!((heard(&mut first), heard(&mut second)), (vec![7, 8, 9], vec![7, 8, 9]));
+        assert!(heard(&mut third).is_empty(), "what was before its app was, is none of its runs");
+    }
 }
