@@ -1,6 +1,7 @@
 //! One look-up of one host name: /etc/hosts first, then DNS as /etc/resolv.conf says (search, ndots), A and AAAA.
 //!
-//! A pool may name other name servers. Both files are read anew once they change. Nothing is cached here: `schedule` decides when to ask again.
+//! A pool may name other name servers. Both files are read anew once they change. Nothing is cached here: `schedule`
+//! decides when to ask again.
 
 use std::future::Future;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};

@@ -59,18 +59,7 @@ pub fn run() -> io::Result<()> {
     // The limit as it was when Lintel started this process: each worker takes four files here, and gets that limit back.
     let open_files = getrlimit(Resource::Nofile).current.unwrap_or(MOST_OPEN_FILES).min(MOST_OPEN_FILES);
     fd_limit::raise();
-    let mut keeper = Process {
-        lintel: Some(lintel),
-        next: None,
-        before: None,
-        room: protocol::room(),
-        answers: VecDeque::new(),
-        workers: HashMap::new(),
-        sockets: Sockets::default(),
-        open_files,
-        children: Children::None,
-        ending: None,
-    };
+    let mut keeper = Process::new(lintel, open_files);
     keeper.serve()?;
     match keeper.ending.and_then(|ending| ending.fault) {
         Some(fault) => Err(fault),
@@ -159,6 +148,21 @@ enum Children {
 }
 
 impl Process {
+    fn new(lintel: OwnedFd, open_files: u64) -> Self {
+        Self {
+            lintel: Some(lintel),
+            next: None,
+            before: None,
+            room: protocol::room(),
+            answers: VecDeque::new(),
+            workers: HashMap::new(),
+            sockets: Sockets::default(),
+            open_files,
+            children: Children::None,
+            ending: None,
+        }
+    }
+
     fn serve(&mut self) -> io::Result<()> {
         loop {
             let woken = self.wait()?;
@@ -464,63 +468,4 @@ fn is_temporary(error: &io::Error) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn keeper(lintel: OwnedFd) -> Process {
-        rustix::io::ioctl_fionbio(&lintel, true).unwrap();
-        Process {
-            lintel: Some(lintel),
-            next: None,
-            before: None,
-            room: protocol::room(),
-            answers: VecDeque::new(),
-            workers: HashMap::new(),
-            sockets: Sockets::default(),
-            open_files: 1024,
-            children: Children::None,
-            ending: None,
-        }
-    }
-
-    fn is_told_to_serve(end: &OwnedFd) -> bool {
-        rustix::io::ioctl_fionbio(end, true).unwrap();
-        matches!(
-            protocol::receive(end, &mut protocol::room()),
-            Ok(Received::Message(Answer::Yours, descriptors)) if descriptors.is_empty()
-        )
-    }
-
-    /// A Lintel that has yielded goes at once, and a worker may end in that very moment.
-    #[test]
-    fn a_lintel_that_went_with_messages_unread_is_followed_by_whom_it_yielded_to() {
-        let exit = Answer::Exited { run: 1, pid: 2, how: Exit::Code(0) };
-        for (yields, is_told_before) in [(true, true), (true, false), (false, true), (false, false)] {
-            let ((lintel, ours), (next, to_next), (before, to_before)) =
-                (protocol::pair().unwrap(), protocol::pair().unwrap(), protocol::pair().unwrap());
-            let mut keeper = keeper(ours);
-            let said = |request: &Request, ends: &[OwnedFd]| {
-                protocol::send(&lintel, &protocol::encode(request).unwrap(), ends).unwrap();
-            };
-            said(&Request::Successor, &[to_next, to_before]);
-            keeper.read_requests();
-            if is_told_before {
-                keeper.answer(&exit, Vec::new());
-                keeper.send_answers();
-            }
-            if yields {
-                said(&Request::Yield, &[]);
-            }
-            drop(lintel);
-            if is_told_before {
-                keeper.read_requests();
-            } else {
-                keeper.answer(&exit, Vec::new());
-                keeper.send_answers();
-            }
-            keeper.send_answers();
-            assert_eq!(is_told_to_serve(&next), yields, "yields: {yields}, told before: {is_told_before}");
-            assert_eq!(is_told_to_serve(&before), !yields, "yields: {yields}, told before: {is_told_before}");
-        }
-    }
-}
+mod tests;
