@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use lintel::health::passive::Outcome;
 use lintel::net::Endpoint;
 use lintel::observe::metrics::{ExchangeFigures, Metrics, PoolMetrics, RouteMetrics, ServerMetrics};
+use lintel::pool::forwarded::{self, ForwardedHeader};
 use lintel::pool::{Ask, Pool};
 use lintel::proxy::forward::{self, Facts};
 use lintel::route::spec::{MatchSpec, PathSpec};
@@ -151,6 +152,7 @@ fn forward_request(pieces: &mut Pieces) {
         keep_expect: false,
         chunked: false,
         http2: false,
+        told: forwarded::names(&ForwardedHeader::ALL),
     };
     forward::prepare_request(&pieces.request, &mut pieces.outgoing, black_box(&facts));
 }

@@ -141,5 +141,6 @@ pub fn facts(host: &[u8], trusted: bool, body: Framing) -> Facts<'_> {
         keep_expect: false,
         chunked: body == Framing::Chunked,
         http2: false,
+        told: lintel::pool::forwarded::names(&lintel::pool::forwarded::ForwardedHeader::ALL),
     }
 }

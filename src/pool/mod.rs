@@ -2,12 +2,13 @@
 //!
 //! Reading order: `pool` ties it together, `server_set` is what changes as a whole, `choice` says who may get work and
 //! `balance` who does, `queue` holds those that wait, `lease` is a server in use, `sticky` binds a client to its server,
-//! `orders` are what it can be told while it runs, `succession` is its place among those of its name.
+//! `orders` are what it can be told while it runs, `forwarded` is what its servers are told, `succession` is its place among those of its name.
 //! It opens no connection and checks nobody's health.
 
 pub mod balance;
 pub mod budget;
 pub mod choice;
+pub mod forwarded;
 pub mod key;
 pub mod lease;
 pub mod orders;

@@ -9,6 +9,7 @@ use serde::de::value::{MapAccessDeserializer, StrDeserializer};
 use serde::de::{self, Deserializer, MapAccess, Visitor};
 use serde::{Deserialize, Serialize, Serializer};
 
+use super::forwarded::ForwardedHeader;
 use crate::units::{Duration, Percent, form};
 use crate::{health, server, upstream, worker};
 
@@ -69,6 +70,10 @@ pub struct Spec {
     /// Second tries on another server.
     #[serde(default)]
     pub retries: RetrySpec,
+    /// What requests tell the servers about the way that they came: all of it unless written, nothing with `[]`. What is
+    /// not listed does not reach them from a trusted proxy either, but for `via`.
+    #[serde(default = "default_forwarded_headers")]
+    pub forwarded_headers: Vec<ForwardedHeader>,
     /// How long servers may take.
     #[serde(default)]
     pub timeouts: Timeouts,
@@ -84,6 +89,10 @@ impl Spec {
 
 fn default_idle_connections() -> u32 {
     128
+}
+
+fn default_forwarded_headers() -> Vec<ForwardedHeader> {
+    ForwardedHeader::ALL.to_vec()
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]

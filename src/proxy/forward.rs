@@ -8,7 +8,7 @@ use percent_encoding::{CONTROLS, percent_encode};
 use smallvec::SmallVec;
 
 use crate::wire::body::Framing;
-use crate::wire::head::{Head, Known, Version};
+use crate::wire::head::{Head, Known, Names, Version};
 use crate::wire::token::list;
 
 /// What is known of the client's side when a request is forwarded.
@@ -31,38 +31,66 @@ pub struct Facts<'a> {
     pub chunked: bool,
     /// The server speaks HTTP/2, where `TE: trailers` is for both ends.
     pub http2: bool,
+    /// What the server is told of this.
+    pub told: Names,
+}
+
+/// Fields of one hop, in both directions (RFC 9110 section 7.6.1); how long the body is, its framing says.
+const OF_ONE_HOP: Names = Names::of(&[
+    Known::Connection,
+    Known::KeepAlive,
+    Known::ProxyConnection,
+    Known::Te,
+    Known::TransferEncoding,
+    Known::ContentLength,
+    Known::Upgrade,
+]);
+
+/// The same for requests alone.
+const OF_ONE_HOP_IN_REQUESTS: Names = Names::of(&[Known::ProxyAuthorization, Known::Http2Settings]);
+
+/// And for responses.
+const OF_ONE_HOP_IN_RESPONSES: Names = Names::of(&[Known::ProxyAuthenticate, Known::ProxyAuthenticationInfo]);
+
+/// What is told here of a request's way, in place of what came.
+const TOLD: Names = Names::of(&[
+    Known::XForwardedFor,
+    Known::XForwardedProto,
+    Known::XForwardedHost,
+    Known::XForwardedPort,
+    Known::Forwarded,
+    Known::XRequestId,
+]);
+
+/// What else only a trusted peer may say of a client.
+const TRUSTED: Names = Names::of(&[
+    Known::XRealIp,
+    Known::ClientCertSubject,
+    Known::ClientCertFingerprint,
+    Known::ClientCertVerified,
+]);
+
+/// What of a request does not go on to its server.
+fn kept_back(facts: &Facts<'_>) -> Names {
+    let mut names = OF_ONE_HOP.or(OF_ONE_HOP_IN_REQUESTS);
+    if !facts.chunked {
+        names.insert(Known::Trailer);
+    }
+    if !facts.keep_expect {
+        names.insert(Known::Expect);
+    }
+    names.or(if facts.trusted { TOLD.without(facts.told) } else { TOLD.or(TRUSTED) })
 }
 
 /// Makes `outgoing`, the head for the server, out of `request`.
 pub fn prepare_request(request: &Head, outgoing: &mut Head, facts: &Facts<'_>) {
     outgoing.clone_from(request);
     outgoing.version = Version::Http11;
-    strip_nominated(request, outgoing);
-    outgoing.retain_named(|known, name| match known {
-        Known::Connection
-        | Known::KeepAlive
-        | Known::ProxyConnection
-        | Known::ProxyAuthorization
-        | Known::Te
-        | Known::TransferEncoding
-        | Known::ContentLength
-        | Known::Upgrade
-        | Known::Http2Settings => false,
-        Known::Trailer => facts.chunked,
-        Known::Expect => facts.keep_expect,
-        Known::XForwardedFor
-        | Known::XForwardedProto
-        | Known::XForwardedHost
-        | Known::XForwardedPort
-        | Known::XRealIp
-        | Known::Forwarded
-        | Known::XRequestId
-        | Known::ClientCertSubject
-        | Known::ClientCertFingerprint
-        | Known::ClientCertVerified => facts.trusted,
-        Known::Other => !is_disguised(name),
-        _ => true,
-    });
+    if may_nominate(request) {
+        strip_nominated(request, outgoing);
+    }
+    outgoing.remove_all(kept_back(facts));
+    outgoing.remove_others(is_disguised);
     let takes_trailers = |member: &[u8]| member.eq_ignore_ascii_case(b"trailers");
     if facts.http2 && request.all(Known::Te).flat_map(list).any(takes_trailers) {
         outgoing.add_known(Known::Te, b"trailers");
@@ -72,8 +100,12 @@ pub fn prepare_request(request: &Head, outgoing: &mut Head, facts: &Facts<'_>) {
         outgoing.set_known(Known::Host, facts.host);
     }
     add_forwarded(outgoing, facts);
-    add_via(request, outgoing, facts.pseudonym);
-    outgoing.set_known(Known::XRequestId, facts.request_id.as_bytes());
+    if facts.told.has(Known::Via) {
+        add_via(request, outgoing, facts.pseudonym);
+    }
+    if facts.told.has(Known::XRequestId) {
+        outgoing.set_known(Known::XRequestId, facts.request_id.as_bytes());
+    }
     if let Some((subject, fingerprint)) = facts.certificate {
         outgoing.set_known(Known::ClientCertVerified, b"SUCCESS");
         outgoing.set_known(Known::ClientCertSubject, subject.as_bytes());
@@ -94,23 +126,15 @@ pub fn escape_target(outgoing: &mut Head) {
 
 /// Takes what is of one hop out of a response whose body goes on as `body`.
 pub fn prepare_response(response: &mut Head, body: Framing) {
-    if nominations(response).next().is_some() {
+    if may_nominate(response) {
         let original = response.clone();
         strip_nominated(&original, response);
     }
-    response.retain_named(|known, _| match known {
-        Known::Connection
-        | Known::KeepAlive
-        | Known::ProxyConnection
-        | Known::ProxyAuthenticate
-        | Known::ProxyAuthenticationInfo
-        | Known::Te
-        | Known::TransferEncoding
-        | Known::ContentLength
-        | Known::Upgrade => false,
-        Known::Trailer => body == Framing::Chunked,
-        _ => true,
-    });
+    let mut names = OF_ONE_HOP.or(OF_ONE_HOP_IN_RESPONSES);
+    if body != Framing::Chunked {
+        names.insert(Known::Trailer);
+    }
+    response.remove_all(names);
 }
 
 /// Whether this process already forwarded the request.
@@ -160,10 +184,14 @@ fn strip_nominated(original: &Head, head: &mut Head) {
     }
 }
 
-/// What Connection names to be taken out. Most often it says one word about the connection, and is not read as a list.
+/// What Connection names to be taken out.
 fn nominations(head: &Head) -> impl Iterator<Item = &[u8]> {
-    let may_name = |value: &&[u8]| !matches!(*value, b"keep-alive" | b"close");
-    head.all(Known::Connection).filter(may_name).flat_map(list).filter(|option| is_nomination(option))
+    head.all(Known::Connection).flat_map(list).filter(|option| is_nomination(option))
+}
+
+/// Whether Connection may name something. Most often it says one word about the connection, and is not read as a list.
+fn may_nominate(head: &Head) -> bool {
+    head.all(Known::Connection).any(|value| !matches!(value, b"keep-alive" | b"close"))
 }
 
 /// Whether an option of Connection names a field that may be taken out.
@@ -182,21 +210,18 @@ fn is_disguised(name: &[u8]) -> bool {
 }
 
 fn add_forwarded(outgoing: &mut Head, facts: &Facts<'_>) {
-    let peer = facts.peer.map(text_of);
-    let address = peer.as_deref().unwrap_or(b"unknown");
-    if peer.is_some() {
-        append(outgoing, Known::XForwardedFor, &[address]);
-    }
-    let (open, close): (&[u8], &[u8]) = match facts.peer {
-        Some(IpAddr::V6(_)) => (b"\"[", b"]\""),
-        _ => (b"", b""),
-    };
+    let told = facts.told;
     let scheme = facts.scheme.as_bytes();
-    if facts.host.is_empty() || !facts.host.is_ascii() {
-        append(outgoing, Known::Forwarded, &[b"for=", open, address, close, b";proto=", scheme]);
-    } else {
-        let host: &[&[u8]] = &[b"for=", open, address, close, b";host=\"", facts.host, b"\";proto=", scheme];
-        append(outgoing, Known::Forwarded, host);
+    if told.has(Known::XForwardedFor) || told.has(Known::Forwarded) {
+        let peer = facts.peer.map(text_of);
+        if told.has(Known::XForwardedFor)
+            && let Some(peer) = &peer
+        {
+            append(outgoing, Known::XForwardedFor, &[peer]);
+        }
+        if told.has(Known::Forwarded) {
+            add_element(outgoing, facts, peer.as_deref().unwrap_or(b"unknown"));
+        }
     }
     let mut port = itoa::Buffer::new();
     for (known, value) in [
@@ -204,9 +229,24 @@ fn add_forwarded(outgoing: &mut Head, facts: &Facts<'_>) {
         (Known::XForwardedHost, facts.host),
         (Known::XForwardedPort, port.format(facts.port).as_bytes()),
     ] {
-        if !outgoing.has(known) && !value.is_empty() {
+        if told.has(known) && !outgoing.has(known) && !value.is_empty() {
             outgoing.add_known(known, value);
         }
+    }
+}
+
+/// The element of Forwarded for this hop (RFC 7239 section 4).
+fn add_element(outgoing: &mut Head, facts: &Facts<'_>, address: &[u8]) {
+    let scheme = facts.scheme.as_bytes();
+    let (open, close): (&[u8], &[u8]) = match facts.peer {
+        Some(IpAddr::V6(_)) => (b"\"[", b"]\""),
+        _ => (b"", b""),
+    };
+    if facts.host.is_empty() || !facts.host.is_ascii() {
+        append(outgoing, Known::Forwarded, &[b"for=", open, address, close, b";proto=", scheme]);
+    } else {
+        let host: &[&[u8]] = &[b"for=", open, address, close, b";host=\"", facts.host, b"\";proto=", scheme];
+        append(outgoing, Known::Forwarded, host);
     }
 }
 
@@ -279,6 +319,7 @@ fn forwarded_for(element: &[u8]) -> Option<IpAddr> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::pool::forwarded::{self, ForwardedHeader};
 
     fn head(fields: &[(&str, &str)]) -> Head {
         let mut head = Head::new();
@@ -301,6 +342,7 @@ mod tests {
             keep_expect: false,
             chunked: false,
             http2: false,
+            told: forwarded::names(&ForwardedHeader::ALL),
         }
     }
 
@@ -337,6 +379,32 @@ mod tests {
                 "X-Request-Id: id",
             ]
         );
+    }
+
+    #[test]
+    fn servers_are_told_what_is_listed_whoever_said_more() {
+        let fields = [
+            ("Host", "a"),
+            ("X-Forwarded-For", "1.1.1.1"),
+            ("X-Forwarded-Host", "b"),
+            ("Forwarded", "for=1.1.1.1"),
+            ("X-Request-Id", "theirs"),
+            ("X-Real-IP", "1.1.1.1"),
+            ("Via", "1.1 front"),
+        ];
+        let told = |listed: &[ForwardedHeader], trusted| {
+            let mut outgoing = Head::new();
+            let facts = Facts { told: forwarded::names(listed), ..facts(trusted) };
+            prepare_request(&head(&fields), &mut outgoing, &facts);
+            outgoing.iter().map(|f| format!("{}: {}", f.name, String::from_utf8_lossy(f.value))).collect()
+        };
+        let two: Vec<String> =
+            told(&[ForwardedHeader::XForwardedFor, ForwardedHeader::XForwardedProto], true);
+        let chain = "X-Forwarded-For: 1.1.1.1, 192.0.2.7";
+        let proto = "X-Forwarded-Proto: https";
+        assert_eq!(two, ["Host: a", chain, "X-Real-IP: 1.1.1.1", "Via: 1.1 front", proto]);
+        let none: Vec<String> = told(&[], false);
+        assert_eq!(none, ["Host: a", "Via: 1.1 front"]);
     }
 
     #[test]

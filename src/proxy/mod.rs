@@ -4,6 +4,7 @@
 //! table in `fault`; the record at the end is written once, whatever happened.
 
 pub mod allowance;
+pub mod answer;
 pub mod attempt;
 pub mod begin;
 pub mod bell;

@@ -11,8 +11,9 @@ use smallvec::SmallVec;
 
 use super::Next;
 use super::allowance::Allowance;
+use super::answer;
 use super::attempt::{self, Answered, Ask, Failed, Kind};
-use super::call::{self, Call, WebBody};
+use super::call::{self, Call};
 use super::engine::{Engine, Heads};
 use super::exchange::Exchange;
 use super::fault::Failure;
@@ -26,7 +27,7 @@ use crate::life::Stage;
 use crate::observe::Fault;
 use crate::pool::spec::{BalanceSpec, Policy};
 use crate::pool::sticky::socket_io::{LONGEST_HANDSHAKE, Learned, learn_from_body};
-use crate::pool::{self, Lease, Link, Refusal, Span, key};
+use crate::pool::{self, Lease, Refusal, Span, key};
 use crate::snapshot::{PoolPlan, Target};
 use crate::upstream::idle;
 use crate::wire::body::Framing;
@@ -281,6 +282,7 @@ fn prepare(
         keep_expect: client.request().expect_continue,
         chunked: request.body == Framing::Chunked,
         http2: request.target.plan.http2.is_some(),
+        told: request.target.plan.told,
     };
     forward::prepare_request(&heads.request, &mut heads.outgoing, &facts);
     if request.learns {
@@ -387,7 +389,7 @@ async fn finish(
         })?;
     }
     exchange.status = heads.response.status;
-    download.web = write_head(engine, exchange, client, heads, request, &lease, &server);
+    download.web = answer::write_head(engine, exchange, client, heads, request, &lease, &server);
     exchange.answered = true;
     let outcome = until_over(exchange, &lease, &mut download, client, &mut server).await;
     if exchange.call.is_some() {
@@ -449,50 +451,5 @@ fn pace(exchange: &Exchange<'_>, plan: &PoolPlan, response: &Head) -> Pace {
             plan.body_idle
         },
         client: Allowance::new(timeouts.write_idle, timeouts.body_rate),
-    }
-}
-
-fn write_head(
-    engine: &Engine,
-    exchange: &Exchange<'_>,
-    client: &mut Downstream<'_>,
-    heads: &mut Heads,
-    request: &Request<'_>,
-    lease: &Lease,
-    server: &Upstream,
-) -> Option<Box<WebBody>> {
-    let response = &mut heads.response;
-    // A body that is not wholly read when the answer begins may never be.
-    let keep_alive =
-        client.request().keep_alive && client.is_body_done() && engine.keeps_alive(&exchange.peer.listener);
-    let mut framing = server.response().body;
-    let web = exchange.call.as_ref().and_then(|call| call.prepare_response(response, framing));
-    if web.is_some() {
-        framing = Framing::Chunked;
-    }
-    let mut plan = respond::plan(client, response, framing, heads.request.method());
-    plan.keep_alive &= keep_alive;
-    forward::prepare_response(response, plan.body);
-    if !response.has(Known::Date) {
-        response.add_known(Known::Date, &engine.date());
-    }
-    add_cookie(exchange, heads, request, lease);
-    let response = &mut heads.response;
-    if let Some(route) = exchange.route {
-        route.filters.edit_response(response);
-    }
-    response.set_known(Known::XRequestId, exchange.request_id.as_bytes());
-    if let Some(call) = &exchange.call {
-        call.allow(&heads.request, response);
-    }
-    client.write_head(response, plan);
-    web
-}
-
-/// Names the server to a client whose pool is sticky by cookie and that does not name it already.
-pub fn add_cookie(exchange: &Exchange<'_>, heads: &mut Heads, request: &Request<'_>, lease: &Lease) {
-    let link = if exchange.scheme == "https" { Link::Tls } else { Link::Plain };
-    if let Some(cookie) = request.target.plan.pool.sticky_cookie(&heads.request, lease.server(), link) {
-        heads.response.add_known(Known::SetCookie, cookie.as_bytes());
     }
 }

@@ -8,12 +8,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Next;
+use super::answer::{add_cookie, add_request_id};
 use super::engine::{Engine, Heads};
 use super::exchange::{Exchange, Kept};
 use super::fault::Failure;
 use super::forward;
 use super::outcome::observe_body;
-use super::relay::{Request, add_cookie};
+use super::relay::Request;
 use super::respond;
 use super::tunnel::Tunnel;
 use crate::life::Life;
@@ -56,7 +57,7 @@ pub async fn switch(
     if let Some(route) = exchange.route {
         route.filters.edit_response(&mut heads.response);
     }
-    heads.response.set_known(Known::XRequestId, exchange.request_id.as_bytes());
+    add_request_id(exchange, &mut heads.response, request);
     let latency = exchange.first_byte.unwrap_or_default();
     observe_body(&lease, 101, latency, None, engine.now());
     translate(client, &server, heads);

@@ -25,6 +25,7 @@ use crate::reply::Reply;
 use crate::route::{Redirect, Rewrite, Split, Table};
 use crate::upstream::{self, ClientTls, Http2};
 use crate::wire::h2::SessionLimits;
+use crate::wire::head::Names;
 use crate::wire::rules::Limits;
 use crate::{listener, tls};
 
@@ -145,6 +146,8 @@ pub struct PoolPlan {
     pub body_idle: Duration,
     pub tunnel_idle: Duration,
     pub server_keep_alive: Option<Duration>,
+    /// What its servers are told of how requests came.
+    pub told: Names,
     /// Has host names looked up again when their addresses are in doubt.
     pub poke: Poke,
     /// Statuses that are tried again.

@@ -6,7 +6,7 @@
 
 use std::fmt;
 
-pub use super::known::Known;
+pub use super::known::{Known, Names};
 
 /// Protocol version a message came in by.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -133,8 +133,8 @@ pub struct Field<'a> {
 pub struct Head {
     arena: Vec<u8>,
     entries: Vec<Entry>,
-    /// One bit for each `Known` that may be among the entries: most questions are for fields that are not there.
-    present: u64,
+    /// What may be among the entries: most questions are for fields that are not there.
+    present: Names,
     pub version: Version,
     method: Method,
     method_text: Text,
@@ -153,7 +153,7 @@ impl Head {
     pub fn clear(&mut self) {
         self.arena.clear();
         self.entries.clear();
-        self.present = 0;
+        self.present = Names::default();
         if self.arena.capacity() > 4096 {
             self.arena.shrink_to(4096);
         }
@@ -255,7 +255,7 @@ impl Head {
 
     /// Entries among which those of a name are: none if there cannot be any.
     fn like(&self, known: Known) -> std::slice::Iter<'_, Entry> {
-        if self.present & known.bit() == 0 { [].iter() } else { self.entries.iter() }
+        if self.present.has(known) { self.entries.iter() } else { [].iter() }
     }
 
     /// Every value of a field by name, whatever the case.
@@ -328,16 +328,21 @@ impl Head {
         self.entries.retain(|entry| keep(field(arena, entry)));
     }
 
-    /// Keeps the fields that `keep` says yes to by what they are and how they are called.
-    pub fn retain_named(&mut self, mut keep: impl FnMut(Known, &[u8]) -> bool) {
+    /// Removes all fields of these names.
+    pub fn remove_all(&mut self, names: Names) {
+        if !self.present.and(names).is_empty() {
+            self.entries.retain(|entry| !names.has(entry.known));
+            self.present = self.present.without(names);
+        }
+    }
+
+    /// Removes the fields without rules whose name `is_bad`.
+    pub fn remove_others(&mut self, is_bad: impl Fn(&[u8]) -> bool) {
         let arena = &self.arena;
-        let mut present = 0;
-        self.entries.retain(|entry| {
-            let stays = keep(entry.known, bytes(arena, entry.name()));
-            present |= if stays { entry.known.bit() } else { 0 };
-            stays
-        });
-        self.present = present;
+        let is_one = |entry: &Entry| entry.known == Known::Other && is_bad(bytes(arena, entry.name()));
+        if self.like(Known::Other).any(is_one) {
+            self.entries.retain(|entry| !is_one(entry));
+        }
     }
 
     /// Takes the bytes of a whole head over as HTTP/1.1 writes it. The places of its parts, counted from its first byte,
@@ -358,7 +363,7 @@ impl Head {
 
     /// Where its next field is: a name, a colon, one space, a value, and CRLF.
     pub fn place_field(&mut self, start: usize, name_length: usize, value_length: usize, known: Known) {
-        self.present |= known.bit();
+        self.present.insert(known);
         let (start, name_length, value_length) = (start as u32, name_length as u32, value_length as u32);
         self.entries.push(Entry { start, name_length, value_length, known });
     }
@@ -377,7 +382,7 @@ impl Head {
         let start = self.arena.len();
         self.arena.extend_from_slice(name);
         let entry = self.end_line(start, value, known);
-        self.present |= known.bit();
+        self.present.insert(known);
         self.entries.push(entry);
     }
 

@@ -129,13 +129,55 @@ impl Known {
         if is_it { known } else { Self::Other }
     }
 
-    /// Its bit in a set of names.
-    pub const fn bit(self) -> u64 {
+    const fn bit(self) -> u64 {
         1 << self as u32
     }
 }
 
 const _: () = assert!((Known::Other as u32) < u64::BITS);
+
+/// A set of names.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Names(u64);
+
+impl Names {
+    /// Those that are listed.
+    pub const fn of(listed: &[Known]) -> Self {
+        let (mut bits, mut next) = (0, 0);
+        while next < listed.len() {
+            bits |= listed[next].bit();
+            next += 1;
+        }
+        Self(bits)
+    }
+
+    pub const fn has(self, known: Known) -> bool {
+        self.0 & known.bit() != 0
+    }
+
+    pub const fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    pub const fn insert(&mut self, known: Known) {
+        self.0 |= known.bit();
+    }
+
+    /// What is in one of them or in both.
+    pub const fn or(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// What is in both.
+    pub const fn and(self, other: Self) -> Self {
+        Self(self.0 & other.0)
+    }
+
+    /// What is in this one only.
+    pub const fn without(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
+    }
+}
 
 /// A name in lower case.
 const fn lower<const LENGTH: usize>(name: &str) -> [u8; LENGTH] {

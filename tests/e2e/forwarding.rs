@@ -72,6 +72,20 @@ async fn one_request_id_is_in_the_request_the_response_and_the_record() {
 }
 
 #[tokio::test]
+async fn servers_are_told_no_more_than_their_pool_says() {
+    let origin = Origin::named("one");
+    let told = "forwarded_headers: [x-forwarded-for, x-forwarded-proto]";
+    let lintel = Lintel::start(front(&[&origin], told)).await;
+    let answer = Connection::open(lintel.http()).await.get("/").await;
+    assert_eq!(answer.field("x-request-id"), None);
+    let seen = origin.request(0).await;
+    let names: Vec<String> = seen.fields.iter().map(|(name, _)| name.to_ascii_lowercase()).collect();
+    assert_eq!(names, ["host", "x-forwarded-for", "x-forwarded-proto"]);
+    // The record has an id all the same.
+    assert_eq!(lintel.record_of("/").await["request_id"].as_str().map(str::len), Some(32));
+}
+
+#[tokio::test]
 async fn an_express_app_knows_its_client() {
     let app = NodeApp::start(7).await;
     let yaml = format!(

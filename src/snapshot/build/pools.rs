@@ -9,7 +9,7 @@ use crate::config::File;
 use crate::discovery::expand::answers_of;
 use crate::discovery::{Poke, expand};
 use crate::pool::spec::{RetryOn, StickySpec};
-use crate::pool::{self, Pool, StickyKey};
+use crate::pool::{self, Pool, StickyKey, forwarded};
 use crate::server::{self, Server};
 use crate::snapshot::PoolPlan;
 use crate::upstream::{self, ClientTls, Http2};
@@ -83,6 +83,7 @@ impl Builder<'_> {
             body_idle: spec.timeouts.body_idle.std(),
             tunnel_idle: spec.timeouts.tunnel_idle.std(),
             server_keep_alive: spec.timeouts.server_keep_alive.map(|life| life.std()),
+            told: forwarded::names(&spec.forwarded_headers),
             poke: Poke::default(),
             retry_statuses: statuses
                 .iter()

@@ -41,6 +41,11 @@ fn lines_are_all_fields_in_order_whatever_happened_to_them() {
     let lines: Vec<u8> = head.lines().flatten().copied().collect();
     assert_eq!(lines, b"A: A\r\nb: 22\r\nHost: \r\nD: D\r\nVia: 1.1 me\r\nServer: \r\n");
     assert_eq!(names(&head), ["A=A", "b=22", "Host=", "D=D", "Via=1.1 me", "Server="]);
-    head.retain_named(|_, _| false);
+    head.remove_all(Names::of(&[Known::Via, Known::Server, Known::Cookie]));
+    assert_eq!(names(&head), ["A=A", "b=22", "Host=", "D=D"]);
+    assert!(!head.has(Known::Via));
+    head.remove_others(|name| name != b"b");
+    assert_eq!(names(&head), ["b=22", "Host="]);
+    head.retain(|_| false);
     assert_eq!(head.lines().count(), 0);
 }
