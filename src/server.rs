@@ -3,6 +3,7 @@
 //! The state is atomics alone: the data plane counts, `health` and `control` switch. A server outlives
 //! snapshots: a reload reuses it while pool name, identity and Spec are equal.
 
+use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
@@ -145,8 +146,19 @@ pub enum Goodbyes {
 pub fn process_ms(now: Instant) -> u64 {
     /// Constant once read: only differences between two readings mean anything.
     static START: LazyLock<Instant> = LazyLock::new(Instant::now);
+    thread_local! {
+        // An exchange asks many times for the same moment.
+        static LAST: Cell<(Option<Instant>, u64)> = const { Cell::new((None, 0)) };
+    }
+    let (moment, ms) = LAST.get();
+    if moment == Some(now) {
+        return ms;
+    }
     let since = now.saturating_duration_since(*START);
-    since.as_secs().saturating_mul(1000).saturating_add(since.subsec_millis().into()).saturating_add(1)
+    let ms =
+        since.as_secs().saturating_mul(1000).saturating_add(since.subsec_millis().into()).saturating_add(1);
+    LAST.set((Some(now), ms));
+    ms
 }
 
 impl Server {

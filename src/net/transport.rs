@@ -12,6 +12,9 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
+/// A write of so many bytes is hardly ever taken in part.
+const SMALL: usize = 8 * 1024;
+
 /// One end of a connection. What is written has left, so there is nothing to flush.
 #[derive(Debug)]
 pub struct Transport {
@@ -137,6 +140,15 @@ impl AsyncRead for Transport {
 
 impl AsyncWrite for Transport {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        if let Carrier::Tcp(stream) = &self.carrier
+            && bytes.len() <= SMALL
+        {
+            // Nearly always taken at once and whole, and then nothing has to be asked or noted first.
+            let written = stream.try_write(bytes);
+            if !written.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock) {
+                return Poll::Ready(written);
+            }
+        }
         each!(self, stream => stream.poll_write(cx, bytes))
     }
 

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::balance::{observe_failure, observe_latency};
 use super::pool::Pool;
+use super::spec::Policy;
 use crate::health::passive::{Ejection, Outcome};
 use crate::server::{Server, process_ms};
 
@@ -44,6 +45,7 @@ impl Lease {
     pub fn observe(&self, outcome: Outcome, now: Instant) -> Option<Ejection> {
         let state = &self.server.state;
         match outcome {
+            _ if self.pool.spec.balance.policy != Policy::LeastTime => {}
             Outcome::Answered { latency, .. } if outcome.failure().is_none() => {
                 observe_latency(state, latency, process_ms(now));
             }

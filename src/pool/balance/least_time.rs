@@ -37,7 +37,7 @@ impl LeastTime {
 
 /// Takes the time to a response head into account.
 pub fn observe_latency(state: &State, latency: Duration, now_ms: u64) {
-    let seen = latency.as_nanos() as f64;
+    let seen = latency.as_secs_f64() * 1e9;
     let before = state.latency_ns.load(Relaxed) as f64;
     let next = if seen >= before {
         seen

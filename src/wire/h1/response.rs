@@ -39,8 +39,13 @@ pub fn parse(bytes: &[u8], method: Method, head: &mut Head) -> Result<ResponseFr
 
 /// RFC 9112 sections 6.3 and 9.3.
 fn framing(head: &mut Head, method: Method) -> Result<ResponseFraming, ParseHeadError> {
-    collapse_equal_lengths(head);
-    let length = content_length(head)?;
+    let length = match content_length(head) {
+        Ok(length) => length,
+        Err(_) => {
+            collapse_equal_lengths(head);
+            content_length(head)?
+        }
+    };
     let coded = head.has(Known::TransferEncoding);
     if coded {
         if length.is_some() {
