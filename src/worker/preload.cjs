@@ -507,14 +507,20 @@ function install(net, env) {
     for (const response of live) if (response.shouldKeepAlive) response.shouldKeepAlive = false;
     for (const session of sessions) guarded(() => session.close())(); // GOAWAY; what runs is finished
     sweep('idle');
-    // After the poll phase, so that a request that has arrived is read before its connection counts as unused.
     setInterval(() => setImmediate(sweep, 'unused too'), SWEEP_EVERY_MS).unref();
   }
 
+  /** Connections on which nothing had come when they were last looked at. */
+  let unused = new Set();
+
   const sweep = guarded((what) => {
     for (const server of open) if (server.closeIdleConnections) server.closeIdleConnections();
-    // Node does not count a connection as idle on which nothing ever came.
-    if (what !== 'idle') for (const socket of connections) if (socket.bytesRead === 0) socket.destroy();
+    if (what === 'idle') return;
+    // Node does not count a connection as idle on which nothing ever came. What came with a new one is read a turn of the
+    // event loop after it was accepted, so only what was unused before is closed.
+    const found = [...connections].filter((socket) => socket.bytesRead === 0);
+    for (const socket of found) if (unused.has(socket)) socket.destroy();
+    unused = new Set(found);
   });
 
   const onSignal = guarded((signal) => shutdown(signal, 'signal'));

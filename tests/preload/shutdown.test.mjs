@@ -71,6 +71,23 @@ check('drain: connections are not kept, but new requests are answered', async (t
   assert.equal(await worker.end(), 0);
 });
 
+check('drain: a request that comes with its connection while the program is busy is answered', async (t) => {
+  const worker = await start(t, 'http.cjs');
+  await worker.control.message('listening');
+  const agent = new http.Agent({ keepAlive: true });
+  t.after(() => agent.destroy());
+  await worker.get('/', { agent });
+  const [idle] = Object.values(agent.freeSockets).flat();
+  worker.control.command('drain');
+  await once(idle, 'close');
+  const busy = worker.get('/busy');
+  await worker.said('busy');
+  assert.equal((await worker.get('/')).status, 200);
+  assert.equal((await busy).text, 'was busy');
+  worker.child.kill('SIGTERM');
+  assert.equal(await worker.end(), 0);
+});
+
 check('HTTP/2 sessions get GOAWAY, streams are finished', async (t) => {
   const worker = await start(t, 'h2c.cjs');
   await worker.control.message('listening');

@@ -1,4 +1,5 @@
-// A plain server: /who tells what a program sees of its connection, /hold answers when the whole body is there.
+// A plain server: /who tells what a program sees of its connection, /hold answers when the whole body is there,
+// /busy keeps the process from everything else for a while.
 const http = require('node:http');
 
 const server = http.createServer((request, response) => {
@@ -6,6 +7,12 @@ const server = http.createServer((request, response) => {
     console.log('holding {}');
     request.resume().on('end', () => response.end('held'));
     return;
+  }
+  if (request.url === '/busy') {
+    console.log('busy {}');
+    const end = Date.now() + 300;
+    while (Date.now() < end);
+    return response.end('was busy');
   }
   const { remoteAddress, remotePort, remoteFamily, localAddress, localPort } = request.socket;
   response.setHeader('content-type', 'application/json');
