@@ -9,7 +9,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
 /// A write of so many bytes is hardly ever taken in part.
@@ -21,6 +21,8 @@ pub struct Transport {
     carrier: Carrier,
     /// Bytes that come before those of the carrier.
     put_back: Vec<u8>,
+    /// The last read filled all the room it was given, so there may be more.
+    flows: bool,
 }
 
 #[derive(Debug)]
@@ -89,7 +91,7 @@ impl Transport {
 
 impl From<Carrier> for Transport {
     fn from(carrier: Carrier) -> Self {
-        Self { carrier, put_back: Vec::new() }
+        Self { carrier, put_back: Vec::new(), flows: false }
     }
 }
 
@@ -102,6 +104,27 @@ impl From<TcpStream> for Transport {
 impl From<UnixStream> for Transport {
     fn from(stream: UnixStream) -> Self {
         Carrier::Unix(stream).into()
+    }
+}
+
+/// Reads what is there; `None` where nothing is.
+///
+/// Like tokio's own read but for the budget, which a read that leaves nothing behind need not ask: the next one waits for
+/// an event, and so for the scheduler.
+fn try_read(stream: &TcpStream, buf: &mut ReadBuf<'_>) -> Option<io::Result<()>> {
+    let room = buf.initialize_unfilled();
+    let wanted = room.len();
+    match stream.try_read(room) {
+        Ok(count) => {
+            if (1..wanted).contains(&count) {
+                // All was taken (epoll(7), edge-triggered): without a word of that the next read would ask the kernel.
+                let _ = stream.try_io(Interest::READABLE, || Err::<(), _>(io::ErrorKind::WouldBlock.into()));
+            }
+            buf.advance(count);
+            Some(Ok(()))
+        }
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
+        Err(error) => Some(Err(error)),
     }
 }
 
@@ -134,7 +157,19 @@ impl AsyncRead for Transport {
             self.read_put_back(buf);
             return Poll::Ready(Ok(()));
         }
-        each!(self, stream => stream.poll_read(cx, buf))
+        let before = buf.filled().len();
+        if !self.flows
+            && let Carrier::Tcp(stream) = &self.carrier
+            && let Some(read) = try_read(stream, buf)
+        {
+            self.flows = buf.remaining() == 0;
+            return Poll::Ready(read);
+        }
+        // Whoever sends without end is read by the scheduler's budget, so that others come to their turn.
+        let this = self.as_mut();
+        let polled = each!(this, stream => stream.poll_read(cx, buf));
+        self.flows = buf.remaining() == 0 && buf.filled().len() > before;
+        polled
     }
 }
 
