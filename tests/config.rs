@@ -444,6 +444,16 @@ fn check_praises_a_good_config_and_exits_with_0() {
 }
 
 #[test]
+fn check_counts_programs_apart_from_servers() {
+    let (_folder, path) = file(
+        "listeners: { http: { address: \":0\" } }\npools: { api: { app: { command: node server.js } } }\nroutes: [{ name: all, to: api }]\n",
+    );
+    let (code, answer, errors) = lintel(&["check", "-c", &path]);
+    assert_eq!((code, errors.as_str()), (Some(0), ""));
+    assert!(answer.ends_with(" is good: 1 listener, 1 pool, 1 app, 1 route\n"), "{answer}");
+}
+
+#[test]
 fn check_shows_all_problems_on_stderr_without_colours_and_exits_with_1() {
     let (_folder, path) = file("listeners:\n  http: { adress: \":8080\" }\nroutes: [{ respond: {} }]\n");
     let (code, answer, errors) = lintel(&["check", "--config", &path]);

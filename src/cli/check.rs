@@ -42,20 +42,21 @@ pub(super) fn run(args: &CheckArgs) -> anyhow::Result<ExitCode> {
 }
 
 fn praise(path: &Path, loaded: &Loaded) -> String {
-    let counts = counts(loaded).map(|(what, count)| match count {
+    let said = counts(loaded).into_iter().filter(|(_, count)| *count > 0).map(|(what, count)| match count {
         1 => format!("1 {}", what.trim_end_matches('s')),
         count => format!("{count} {what}"),
     });
-    format!("{} is good: {}", path.display(), counts.join(", "))
+    format!("{} is good: {}", path.display(), said.collect::<Vec<_>>().join(", "))
 }
 
-fn counts(loaded: &Loaded) -> [(&'static str, usize); 4] {
+fn counts(loaded: &Loaded) -> [(&'static str, usize); 5] {
     let file = &loaded.file;
     let servers = file.pools.values().map(|pool| pool.servers.len()).sum();
     [
         ("listeners", file.listeners.len()),
         ("pools", file.pools.len()),
         ("servers", servers),
+        ("apps", file.pools.values().filter(|pool| pool.app.is_some()).count()),
         ("routes", file.routes.len()),
     ]
 }
