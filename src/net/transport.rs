@@ -7,10 +7,12 @@ use std::fmt::Debug;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
+
+use super::splice::Splice;
 
 /// A write of so many bytes is hardly ever taken in part.
 const SMALL: usize = 8 * 1024;
@@ -76,6 +78,48 @@ impl Transport {
             Carrier::Tcp(stream) => Some(stream.as_fd()),
             Carrier::Unix(stream) => Some(stream.as_fd()),
             Carrier::Other(_) => None,
+        }
+    }
+
+    /// Moves bytes that are there into a pipe.
+    pub fn poll_fill(&self, cx: &mut Context<'_>, pipe: &mut Splice, most: usize) -> Poll<io::Result<usize>> {
+        loop {
+            let outcome = match &self.carrier {
+                Carrier::Tcp(stream) => {
+                    ready!(stream.poll_read_ready(cx))?;
+                    stream.try_io(Interest::READABLE, || pipe.fill(stream, most))
+                }
+                Carrier::Unix(stream) => {
+                    ready!(stream.poll_read_ready(cx))?;
+                    stream.try_io(Interest::READABLE, || pipe.fill(stream, most))
+                }
+                Carrier::Other(_) => Err(io::ErrorKind::Unsupported.into()),
+            };
+            match outcome {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                outcome => return Poll::Ready(outcome),
+            }
+        }
+    }
+
+    /// Moves bytes out of a pipe.
+    pub fn poll_empty(&self, cx: &mut Context<'_>, pipe: &mut Splice) -> Poll<io::Result<usize>> {
+        loop {
+            let outcome = match &self.carrier {
+                Carrier::Tcp(stream) => {
+                    ready!(stream.poll_write_ready(cx))?;
+                    stream.try_io(Interest::WRITABLE, || pipe.empty(stream))
+                }
+                Carrier::Unix(stream) => {
+                    ready!(stream.poll_write_ready(cx))?;
+                    stream.try_io(Interest::WRITABLE, || pipe.empty(stream))
+                }
+                Carrier::Other(_) => Err(io::ErrorKind::Unsupported.into()),
+            };
+            match outcome {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                outcome => return Poll::Ready(outcome),
+            }
         }
     }
 

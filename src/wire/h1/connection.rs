@@ -12,6 +12,7 @@ use tokio::io::AsyncWrite;
 use super::chunk::{Decoder, Step};
 use super::outbound::Outbound;
 use crate::net::Stream;
+use crate::net::splice::Splice;
 use crate::net::buffer::{BLOCK, Buffer, FLOW};
 use crate::wire::body::{Framing, Piece, ReadBodyError};
 use crate::wire::head::Head;
@@ -35,6 +36,8 @@ pub struct Connection {
     incoming: Incoming,
     /// Bytes at the front of `inbound` that belong to the body.
     available: usize,
+    splice: Option<Splice>,
+    is_spliced: bool,
     trailers: Option<Box<Head>>,
     /// Body bytes taken of the current message.
     body_read: u64,
@@ -56,6 +59,8 @@ impl Connection {
             outbound: Outbound::default(),
             incoming: Incoming::Done,
             available: 0,
+            splice: None,
+            is_spliced: false,
             trailers: None,
             body_read: 0,
             body_limit: u64::MAX,
@@ -80,6 +85,7 @@ impl Connection {
         };
         (self.available, self.body_read, self.body_limit, self.flow) = (0, 0, limit, BLOCK);
         self.trailers = None;
+        self.is_spliced = false;
     }
 
     /// Whether the incoming body was read to its end.
@@ -103,7 +109,7 @@ impl Connection {
             if self.body_read + self.available as u64 > self.body_limit {
                 return Poll::Ready(Err(ReadBodyError::TooLarge));
             }
-            if self.available > 0 {
+            if self.available > 0 || self.splice.is_some() {
                 return Poll::Ready(Ok(Piece::Bytes));
             }
             let wanted = match &mut self.incoming {
@@ -118,6 +124,13 @@ impl Connection {
                 }
                 Incoming::Close if !self.inbound.is_empty() => {
                     self.available = self.inbound.len();
+                    continue;
+                }
+                Incoming::Length(left) if self.is_spliced => {
+                    let left = *left;
+                    if !ready!(self.poll_fill_pipe(cx, left)) {
+                        self.is_spliced = false;
+                    }
                     continue;
                 }
                 Incoming::Length(left) => usize::try_from(*left).unwrap_or(usize::MAX).min(self.flow),
@@ -167,9 +180,29 @@ impl Connection {
 
     /// Sends the announced bytes of this connection's body on by `to`. Says how many went.
     pub fn poll_forward(&mut self, cx: &mut Context<'_>, to: &mut Connection) -> Poll<io::Result<usize>> {
+        if let Some(splice) = &mut self.splice {
+            let count = ready!(to.outbound.poll_splice(cx, &mut to.stream, splice))?;
+            if splice.held() == 0 {
+                self.splice.take().into_iter().for_each(Splice::keep);
+            }
+            self.body_read += count as u64;
+            if let Incoming::Length(left) = &mut self.incoming {
+                *left -= count as u64;
+            }
+            return Poll::Ready(Ok(count));
+        }
         let piece = &self.inbound.bytes()[..self.available];
         let count = ready!(to.outbound.poll_send(cx, &mut to.stream, piece))?;
         self.take(count);
+        if self.inbound.is_empty()
+            && let Incoming::Length(left) = self.incoming
+            && left >= crate::net::splice::least()
+            && to.outbound.lacks(left)
+            && self.stream.plain().is_some()
+            && to.stream.plain().is_some()
+        {
+            self.is_spliced = true;
+        }
         Poll::Ready(Ok(count))
     }
 
@@ -209,6 +242,24 @@ impl Connection {
             self.flow = FLOW;
         }
         Poll::Ready(Ok(count))
+    }
+
+    fn poll_fill_pipe(&mut self, cx: &mut Context<'_>, most: u64) -> Poll<bool> {
+        let Some(transport) = self.stream.plain() else { return Poll::Ready(false) };
+        ready!(transport.poll_readable(cx)).ok();
+        let Some(mut splice) = Splice::take() else { return Poll::Ready(false) };
+        let most = usize::try_from(most).unwrap_or(usize::MAX).min(1 << 20);
+        match transport.poll_fill(cx, &mut splice, most) {
+            Poll::Ready(Ok(count)) if count > 0 => {
+                self.read += count as u64;
+                self.splice = Some(splice);
+                Poll::Ready(true)
+            }
+            polled => {
+                splice.keep();
+                polled.map(|_| false)
+            }
+        }
     }
 
     fn note_read(&mut self, count: usize, limit: usize) {
