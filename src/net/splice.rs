@@ -1,32 +1,38 @@
-//! Bytes on their way from one socket to another through a pipe of the kernel (splice(2)), never copied into Lintel.
+//! Bytes on their way from one socket to another through a pipe in the kernel, by splice(2): they are never copied.
 //!
-//! A pipe is held only while it holds bytes; empty ones go back to a stock kept by each engine thread.
+//! A pipe is held only while bytes are in it. Empty ones go to a stock kept by each engine thread; one that still has
+//! bytes when it is dropped is closed, so that nobody meets another's bytes.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_setpipe_size, pipe_with, splice};
+use rustix::process::{Resource, getrlimit};
 
+use super::Buffer;
+use super::buffer::BLOCK;
+
+/// Bytes that a pipe takes: a smaller one costs more calls, and all of it may lie in the kernel for a client that is slow.
+const SIZE: usize = 256 * 1024;
+/// A body with fewer bytes left is copied: two calls for a little are no less work than the copy.
+pub const LEAST: u64 = 64 * 1024;
 /// Empty pipes that a thread keeps for reuse.
-const STOCK: usize = 64;
-/// Pipes that a thread has in use at most.
-const MOST: usize = 512;
+const STOCK: usize = 8;
+/// Pipes of the whole process: half of what the kernel lets the pipes of one user hold (fs.pipe-user-pages-soft).
+const MOST: usize = 128;
+/// And one for so many files that may be open: they take two, and no connection is to go without for them.
+const FILES_EACH: u64 = 40;
+
+/// Pipes there are. The limits are those of the process, and nobody looks here but for a new one.
+static OPEN: AtomicUsize = AtomicUsize::new(0);
 
 thread_local! {
     static PIPES: RefCell<Vec<Splice>> = const { RefCell::new(Vec::new()) };
-    static USED: Cell<usize> = const { Cell::new(0) };
-    static TUNE: (bool, usize, usize) = {
-        let number = |name: &str, or: usize| std::env::var(name).ok().and_then(|v| v.parse().ok()).unwrap_or(or);
-        (number("LINTEL_SPLICE", 1) == 1, number("LINTEL_PIPE", 0), number("LINTEL_LEAST", 65536))
-    };
 }
 
-pub fn least() -> u64 {
-    TUNE.with(|tune| if tune.0 { tune.2 as u64 } else { u64::MAX })
-}
-
-/// A pipe with bytes in it.
+/// A pipe, and how many bytes are in it.
 #[derive(Debug)]
 pub struct Splice {
     out: OwnedFd,
@@ -35,42 +41,153 @@ pub struct Splice {
 }
 
 impl Splice {
-    /// An empty pipe; `None` where there is none to be had.
+    /// An empty pipe; `None` when there is none to be had, and the bytes have to be copied.
     pub fn take() -> Option<Self> {
-        PIPES.with_borrow_mut(Vec::pop).or_else(|| {
-            let (out, into) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK).ok()?;
-            let size = TUNE.with(|tune| tune.1);
-            if size > 0 {
-                let _ = fcntl_setpipe_size(&into, size);
-            }
-            Some(Self { out, into, held: 0 })
-        })
+        PIPES.with_borrow_mut(Vec::pop).or_else(Self::open)
     }
 
+    fn open() -> Option<Self> {
+        let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX) / FILES_EACH;
+        let most = usize::try_from(files).unwrap_or(MOST).min(MOST);
+        OPEN.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |open| (open < most).then_some(open + 1)).ok()?;
+        let made = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)
+            .and_then(|(out, into)| fcntl_setpipe_size(&into, SIZE).map(|_| Self { out, into, held: 0 }));
+        if made.is_err() {
+            OPEN.fetch_sub(1, Ordering::Relaxed);
+        }
+        made.ok()
+    }
+
+    /// Bytes in it.
     pub fn held(&self) -> usize {
         self.held
     }
 
-    /// Gives an empty pipe back.
+    /// Gives it back for another body, if it is empty.
     pub fn keep(self) {
-        let _ = (STOCK, MOST, &USED);
-        PIPES.with_borrow_mut(|pipes| {
-            if self.held == 0 && pipes.len() < STOCK {
-                pipes.push(self);
-            }
-        });
+        if self.held == 0 {
+            // A connection may be dropped while its thread ends, when the stock is gone already.
+            let _ = PIPES.try_with(|pipes| {
+                let mut pipes = pipes.borrow_mut();
+                if pipes.len() < STOCK {
+                    pipes.push(self);
+                }
+            });
+        }
     }
 
-    pub fn fill(&mut self, from: impl AsFd, most: usize) -> io::Result<usize> {
-        let count = splice(from, None, &self.into, None, most, SpliceFlags::MOVE | SpliceFlags::NONBLOCK)?;
+    /// Moves up to `most` bytes, and no more than fit, from a socket into it. 0 is the end, most likely.
+    pub fn fill(&mut self, socket: impl AsFd, most: u64) -> io::Result<usize> {
+        let most = usize::try_from(most).unwrap_or(SIZE).min(SIZE);
+        let count = splice(socket, None, &self.into, None, most, SpliceFlags::MOVE | SpliceFlags::NONBLOCK)?;
         self.held += count;
         Ok(count)
     }
 
-    pub fn empty(&mut self, to: impl AsFd) -> io::Result<usize> {
-        let count =
-            splice(&self.out, None, to, None, self.held, SpliceFlags::MOVE | SpliceFlags::NONBLOCK)?;
-        self.held -= count;
+    /// Moves bytes from it into a socket.
+    pub fn empty(&mut self, socket: impl AsFd) -> io::Result<usize> {
+        let flags = SpliceFlags::MOVE | SpliceFlags::NONBLOCK;
+        let count = splice(&self.out, None, socket, None, self.held, flags)?;
+        self.held = self.held.saturating_sub(count);
         Ok(count)
+    }
+
+    /// Moves all that is in it into a buffer, to be copied after all.
+    pub fn pour(&mut self, buffer: &mut Buffer) -> io::Result<()> {
+        let mut block = vec![0; BLOCK];
+        while self.held > 0 {
+            match rustix::io::read(&self.out, &mut block)? {
+                0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+                count => {
+                    buffer.put(&block[..count]);
+                    self.held = self.held.saturating_sub(count);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Splice {
+    fn drop(&mut self) {
+        OPEN.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::os::unix::net::UnixStream;
+
+    use super::*;
+
+    /// A pipe of this thread with `bytes` in it.
+    fn holding(bytes: &[u8]) -> Splice {
+        let (mut from, into) = UnixStream::pair().unwrap();
+        from.write_all(bytes).unwrap();
+        let mut pipe = Splice::take().unwrap();
+        assert_eq!(pipe.fill(&into, u64::MAX).unwrap(), bytes.len());
+        pipe
+    }
+
+    #[test]
+    fn bytes_go_from_socket_to_socket_in_order() {
+        let (mut from, into) = UnixStream::pair().unwrap();
+        let (out, mut to) = UnixStream::pair().unwrap();
+        let bytes: Vec<u8> = (0..100_000u32).map(|nth| (nth % 251) as u8).collect();
+        let writing = std::thread::spawn({
+            let bytes = bytes.clone();
+            move || from.write_all(&bytes).unwrap()
+        });
+        let reading = std::thread::spawn(move || {
+            let mut got = Vec::new();
+            to.read_to_end(&mut got).unwrap();
+            got
+        });
+        let mut pipe = Splice::take().unwrap();
+        // The kernel is asked not to wait for the pipe; these sockets are waited for.
+        while pipe.fill(&into, 30_000).unwrap() > 0 {
+            while pipe.held() > 0 {
+                pipe.empty(&out).unwrap();
+            }
+        }
+        pipe.keep();
+        writing.join().unwrap();
+        drop(out);
+        assert_eq!(reading.join().unwrap(), bytes);
+    }
+
+    #[test]
+    fn only_an_empty_pipe_is_used_again() {
+        let used = holding(b"of another");
+        used.keep();
+        assert!(PIPES.with_borrow(Vec::is_empty), "there are bytes of another in it");
+        let mut pipe = holding(b"abc");
+        let mut buffer = Buffer::new();
+        buffer.put(b"before ");
+        pipe.pour(&mut buffer).unwrap();
+        assert_eq!(buffer.bytes(), b"before abc");
+        pipe.keep();
+        assert_eq!(PIPES.with_borrow(Vec::len), 1);
+        assert_eq!(holding(b"next").held(), 4);
+        assert_eq!(PIPES.with_borrow(Vec::len), 0);
+    }
+
+    #[test]
+    fn a_thread_keeps_a_few_empty_pipes_and_no_more() {
+        let pipes: Vec<Splice> = (0..STOCK + 3).map(|_| Splice::take().unwrap()).collect();
+        pipes.into_iter().for_each(Splice::keep);
+        assert_eq!(PIPES.with_borrow(Vec::len), STOCK);
+    }
+
+    #[test]
+    fn a_refusal_loses_nothing() {
+        let mut pipe = holding(b"abc");
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        assert!(pipe.fill(&listener, 10).is_err());
+        assert!(pipe.empty(&listener).is_err());
+        let mut buffer = Buffer::new();
+        pipe.pour(&mut buffer).unwrap();
+        assert_eq!(buffer.bytes(), b"abc");
     }
 }

@@ -32,8 +32,8 @@ impl Stream {
         }
     }
 
-    /// The socket, where its bytes are those of the protocol above.
-    pub fn plain(&self) -> Option<&Transport> {
+    /// The socket below, if its bytes are those of the protocol above.
+    pub fn plain_socket(&self) -> Option<&Transport> {
         match self {
             Self::Plain(transport) if transport.socket().is_some() => Some(transport),
             _ => None,

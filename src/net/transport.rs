@@ -39,6 +39,29 @@ pub trait Duplex: AsyncRead + AsyncWrite + Debug + Send + Sync + Unpin {}
 
 impl<S: AsyncRead + AsyncWrite + Debug + Send + Sync + Unpin> Duplex for S {}
 
+/// Calls the kernel whenever the socket may be ready, until it was.
+macro_rules! when_ready {
+    ($self:ident, $cx:ident, $poll:ident, $interest:expr, $socket:ident => $call:expr) => {
+        loop {
+            let outcome = match &$self.carrier {
+                Carrier::Tcp($socket) => {
+                    ready!($socket.$poll($cx))?;
+                    $socket.try_io($interest, || $call)
+                }
+                Carrier::Unix($socket) => {
+                    ready!($socket.$poll($cx))?;
+                    $socket.try_io($interest, || $call)
+                }
+                Carrier::Other(_) => Err(io::ErrorKind::Unsupported.into()),
+            };
+            match outcome.as_ref().map_err(io::Error::kind) {
+                Err(io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
+                _ => return Poll::Ready(outcome),
+            }
+        }
+    };
+}
+
 impl Transport {
     /// A connection that is no socket: what fuzzing drives connections with.
     pub fn other(stream: impl Duplex + 'static) -> Self {
@@ -81,46 +104,17 @@ impl Transport {
         }
     }
 
-    /// Moves bytes that are there into a pipe.
-    pub fn poll_fill(&self, cx: &mut Context<'_>, pipe: &mut Splice, most: usize) -> Poll<io::Result<usize>> {
-        loop {
-            let outcome = match &self.carrier {
-                Carrier::Tcp(stream) => {
-                    ready!(stream.poll_read_ready(cx))?;
-                    stream.try_io(Interest::READABLE, || pipe.fill(stream, most))
-                }
-                Carrier::Unix(stream) => {
-                    ready!(stream.poll_read_ready(cx))?;
-                    stream.try_io(Interest::READABLE, || pipe.fill(stream, most))
-                }
-                Carrier::Other(_) => Err(io::ErrorKind::Unsupported.into()),
-            };
-            match outcome {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                outcome => return Poll::Ready(outcome),
-            }
+    /// Fills a pipe with bytes that came, at most so many. Only a socket can; whoever else fails reads, and is told why.
+    pub fn poll_fill(&self, cx: &mut Context<'_>, pipe: &mut Splice, most: u64) -> Poll<io::Result<usize>> {
+        if !self.put_back.is_empty() {
+            return Poll::Ready(Err(io::ErrorKind::Unsupported.into()));
         }
+        when_ready!(self, cx, poll_read_ready, Interest::READABLE, socket => pipe.fill(socket, most))
     }
 
-    /// Moves bytes out of a pipe.
+    /// Empties a pipe as far as the other end takes it. Only a socket can.
     pub fn poll_empty(&self, cx: &mut Context<'_>, pipe: &mut Splice) -> Poll<io::Result<usize>> {
-        loop {
-            let outcome = match &self.carrier {
-                Carrier::Tcp(stream) => {
-                    ready!(stream.poll_write_ready(cx))?;
-                    stream.try_io(Interest::WRITABLE, || pipe.empty(stream))
-                }
-                Carrier::Unix(stream) => {
-                    ready!(stream.poll_write_ready(cx))?;
-                    stream.try_io(Interest::WRITABLE, || pipe.empty(stream))
-                }
-                Carrier::Other(_) => Err(io::ErrorKind::Unsupported.into()),
-            };
-            match outcome {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                outcome => return Poll::Ready(outcome),
-            }
-        }
+        when_ready!(self, cx, poll_write_ready, Interest::WRITABLE, socket => pipe.empty(socket))
     }
 
     fn read_put_back(&mut self, buf: &mut ReadBuf<'_>) {

@@ -79,12 +79,23 @@ impl Downstream<'_> {
         each!(self, client => client.take(count));
     }
 
+    /// Takes all of the announced bytes; nobody wants them.
+    pub fn drop_piece(&mut self) {
+        match self {
+            Self::Http1(client) => client.drop_piece(),
+            Self::Http2(client) => {
+                let count = client.piece().len();
+                client.take(count);
+            }
+        }
+    }
+
     /// Trailer fields; there after `Piece::End`.
     pub fn trailers(&self) -> Option<&Head> {
         each!(self, client => client.trailers())
     }
 
-    /// Sends the announced bytes on to a server, and stays able to show those that follow. Says how many went.
+    /// Sends the announced bytes on to a server, and goes on showing those that follow. Says how many went.
     pub fn poll_copy(&mut self, cx: &mut Context<'_>, to: &mut Upstream) -> Poll<io::Result<usize>> {
         let count = ready!(to.poll_send(cx, self.piece()))?;
         self.take(count);

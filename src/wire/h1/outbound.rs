@@ -122,12 +122,12 @@ impl Outbound {
         Poll::Ready(Ok(taken))
     }
 
-    /// Whether just so many bytes of the body are missing.
-    pub fn lacks(&self, count: u64) -> bool {
+    /// Whether just so many bytes of the body are still to come.
+    pub fn awaits(&self, count: u64) -> bool {
         matches!(self.body, Body::Length(left) if left == count)
     }
 
-    /// Writes what waits, and then what is in the pipe.
+    /// Writes what waits, and behind it bytes of the body that are in a pipe. Says how many of those went.
     pub fn poll_splice(
         &mut self,
         cx: &mut Context<'_>,
@@ -135,10 +135,10 @@ impl Outbound {
         pipe: &mut Splice,
     ) -> Poll<io::Result<usize>> {
         ready!(self.poll_write_waiting(cx, stream))?;
-        let Some(transport) = stream.plain() else {
+        let Some(socket) = stream.plain_socket() else {
             return Poll::Ready(Err(io::ErrorKind::Unsupported.into()));
         };
-        let count = ready!(transport.poll_empty(cx, pipe))?;
+        let count = ready!(socket.poll_empty(cx, pipe))?;
         self.advance(count, 0)?;
         self.count(count);
         Poll::Ready(Ok(count))
