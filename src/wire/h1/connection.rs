@@ -438,7 +438,9 @@ mod tests {
         };
         let forwarding = async {
             let was_spliced = forward(&mut from, &mut to).await.unwrap();
-            assert!(from.is_body_done() && matches!(from.way, Way::Copied | Way::OnlyCopied | Way::Spliced(None)));
+            assert!(
+                from.is_body_done() && matches!(from.way, Way::Copied | Way::OnlyCopied | Way::Spliced(None))
+            );
             assert_eq!((from.body_read(), to.written()), (sent.len() as u64, 5 + sent.len() as u64));
             assert_eq!(from.read, from.body_read() + from.inbound.len() as u64);
             drop(to);
@@ -491,10 +493,11 @@ mod tests {
         begin(&mut from, &mut to, Framing::Chunked);
         let chunk = [b"30000\r\n", &sent[..0x30000], b"\r\n0\r\n\r\n"].concat();
         let mut client = _client;
-        let (_, was_spliced, _) = tokio::join!(server.write_all(&chunk), forward(&mut from, &mut to), async {
-            let mut got = vec![0; 0x30000];
-            client.read_exact(&mut got).await
-        });
+        let (_, was_spliced, _) =
+            tokio::join!(server.write_all(&chunk), forward(&mut from, &mut to), async {
+                let mut got = vec![0; 0x30000];
+                client.read_exact(&mut got).await
+            });
         assert!(!was_spliced.unwrap());
     }
 
