@@ -3,6 +3,7 @@
 pub mod address;
 pub mod buffer;
 pub mod deadline;
+pub mod splice;
 pub mod stream;
 pub mod transport;
 

@@ -32,6 +32,14 @@ impl Stream {
         }
     }
 
+    /// The socket below, if its bytes are those of the protocol above.
+    pub fn plain_socket(&self) -> Option<&Transport> {
+        match self {
+            Self::Plain(transport) if transport.socket().is_some() => Some(transport),
+            _ => None,
+        }
+    }
+
     /// Whether it is open and has nothing to read; what there is of it is lost. `None` where only a read tells.
     pub fn is_silent(&self) -> Option<bool> {
         match self {

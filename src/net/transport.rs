@@ -7,10 +7,12 @@ use std::fmt::Debug;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
+
+use super::splice::Splice;
 
 /// A write of so many bytes is hardly ever taken in part.
 const SMALL: usize = 8 * 1024;
@@ -36,6 +38,29 @@ enum Carrier {
 pub trait Duplex: AsyncRead + AsyncWrite + Debug + Send + Sync + Unpin {}
 
 impl<S: AsyncRead + AsyncWrite + Debug + Send + Sync + Unpin> Duplex for S {}
+
+/// Calls the kernel whenever the socket may be ready, until it was.
+macro_rules! when_ready {
+    ($self:ident, $cx:ident, $poll:ident, $interest:expr, $socket:ident => $call:expr) => {
+        loop {
+            let outcome = match &$self.carrier {
+                Carrier::Tcp($socket) => {
+                    ready!($socket.$poll($cx))?;
+                    $socket.try_io($interest, || $call)
+                }
+                Carrier::Unix($socket) => {
+                    ready!($socket.$poll($cx))?;
+                    $socket.try_io($interest, || $call)
+                }
+                Carrier::Other(_) => Err(io::ErrorKind::Unsupported.into()),
+            };
+            match outcome.as_ref().map_err(io::Error::kind) {
+                Err(io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
+                _ => return Poll::Ready(outcome),
+            }
+        }
+    };
+}
 
 impl Transport {
     /// A connection that is no socket: what fuzzing drives connections with.
@@ -77,6 +102,19 @@ impl Transport {
             Carrier::Unix(stream) => Some(stream.as_fd()),
             Carrier::Other(_) => None,
         }
+    }
+
+    /// Fills a pipe with bytes that came, at most so many. Only a socket can; whoever else fails reads, and is told why.
+    pub fn poll_fill(&self, cx: &mut Context<'_>, pipe: &mut Splice, most: u64) -> Poll<io::Result<usize>> {
+        if !self.put_back.is_empty() {
+            return Poll::Ready(Err(io::ErrorKind::Unsupported.into()));
+        }
+        when_ready!(self, cx, poll_read_ready, Interest::READABLE, socket => pipe.fill(socket, most))
+    }
+
+    /// Empties a pipe as far as the other end takes it. Only a socket can.
+    pub fn poll_empty(&self, cx: &mut Context<'_>, pipe: &mut Splice) -> Poll<io::Result<usize>> {
+        when_ready!(self, cx, poll_write_ready, Interest::WRITABLE, socket => pipe.empty(socket))
     }
 
     fn read_put_back(&mut self, buf: &mut ReadBuf<'_>) {

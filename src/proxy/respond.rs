@@ -117,8 +117,7 @@ pub async fn take_rest(client: &mut Downstream<'_>) -> bool {
         loop {
             match client.poll_body(cx) {
                 Poll::Ready(Ok(Piece::Bytes)) => {
-                    let count = client.piece().len();
-                    client.take(count);
+                    client.drop_piece();
                 }
                 Poll::Ready(Ok(Piece::End)) => return Poll::Ready(true),
                 _ => return Poll::Ready(false),

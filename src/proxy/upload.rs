@@ -229,7 +229,10 @@ impl Upload {
             Some(replay) if replay.len() + piece.len() <= REPLAYABLE => replay.extend_from_slice(piece),
             replay => *replay = None,
         }
-        let sent = client.poll_forward(cx, server);
+        let sent = match &self.replay {
+            Some(_) => client.poll_copy(cx, server),
+            None => client.poll_forward(cx, server),
+        };
         let count = match &sent {
             Poll::Ready(Ok(count)) => *count,
             _ => 0,

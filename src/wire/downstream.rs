@@ -79,20 +79,34 @@ impl Downstream<'_> {
         each!(self, client => client.take(count));
     }
 
+    /// Takes all of the announced bytes; nobody wants them.
+    pub fn drop_piece(&mut self) {
+        match self {
+            Self::Http1(client) => client.drop_piece(),
+            Self::Http2(client) => {
+                let count = client.piece().len();
+                client.take(count);
+            }
+        }
+    }
+
     /// Trailer fields; there after `Piece::End`.
     pub fn trailers(&self) -> Option<&Head> {
         each!(self, client => client.trailers())
+    }
+
+    /// Sends the announced bytes on to a server, and goes on showing those that follow. Says how many went.
+    pub fn poll_copy(&mut self, cx: &mut Context<'_>, to: &mut Upstream) -> Poll<io::Result<usize>> {
+        let count = ready!(to.poll_send(cx, self.piece()))?;
+        self.take(count);
+        Poll::Ready(Ok(count))
     }
 
     /// Sends the announced bytes on to a server. Says how many went.
     pub fn poll_forward(&mut self, cx: &mut Context<'_>, to: &mut Upstream) -> Poll<io::Result<usize>> {
         match (self, to) {
             (Self::Http1(client), Upstream::Http1(server)) => client.poll_forward(cx, server),
-            (client, server) => {
-                let count = ready!(server.poll_send(cx, client.piece()))?;
-                client.take(count);
-                Poll::Ready(Ok(count))
-            }
+            (client, server) => client.poll_copy(cx, server),
         }
     }
 

@@ -8,6 +8,7 @@ mod load;
 mod spread;
 
 mod balancing;
+mod bodies;
 mod browser;
 mod command_line;
 mod demo;

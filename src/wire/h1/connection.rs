@@ -13,6 +13,7 @@ use super::chunk::{Decoder, Step};
 use super::outbound::Outbound;
 use crate::net::Stream;
 use crate::net::buffer::{BLOCK, Buffer, FLOW};
+use crate::net::splice::{LEAST, Splice};
 use crate::wire::body::{Framing, Piece, ReadBodyError};
 use crate::wire::head::Head;
 
@@ -26,6 +27,18 @@ enum Incoming {
     Close,
 }
 
+/// How bytes of the body reach the connection that they go on by.
+#[derive(Debug, Default)]
+enum Way {
+    /// Through the read buffer, as far as is known.
+    #[default]
+    Copied,
+    /// By a pipe in the kernel, which is held while bytes are in it.
+    Spliced(Option<Splice>),
+    /// Through the read buffer to the end: the kernel cannot, or has no pipe to give.
+    OnlyCopied,
+}
+
 /// A connection that speaks HTTP/1.1.
 #[derive(Debug)]
 pub struct Connection {
@@ -35,6 +48,7 @@ pub struct Connection {
     incoming: Incoming,
     /// Bytes at the front of `inbound` that belong to the body.
     available: usize,
+    way: Way,
     trailers: Option<Box<Head>>,
     /// Body bytes taken of the current message.
     body_read: u64,
@@ -56,6 +70,7 @@ impl Connection {
             outbound: Outbound::default(),
             incoming: Incoming::Done,
             available: 0,
+            way: Way::Copied,
             trailers: None,
             body_read: 0,
             body_limit: u64::MAX,
@@ -79,7 +94,7 @@ impl Connection {
             Framing::Close => Incoming::Close,
         };
         (self.available, self.body_read, self.body_limit, self.flow) = (0, 0, limit, BLOCK);
-        self.trailers = None;
+        (self.trailers, self.way) = (None, Way::Copied);
     }
 
     /// Whether the incoming body was read to its end.
@@ -100,10 +115,11 @@ impl Connection {
     /// Waits for bytes of the body, or for its end.
     pub fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Result<Piece, ReadBodyError>> {
         loop {
-            if self.body_read + self.available as u64 > self.body_limit {
+            let announced = self.announced();
+            if self.body_read + announced as u64 > self.body_limit {
                 return Poll::Ready(Err(ReadBodyError::TooLarge));
             }
-            if self.available > 0 {
+            if announced > 0 {
                 return Poll::Ready(Ok(Piece::Bytes));
             }
             let wanted = match &mut self.incoming {
@@ -118,6 +134,11 @@ impl Connection {
                 }
                 Incoming::Close if !self.inbound.is_empty() => {
                     self.available = self.inbound.len();
+                    continue;
+                }
+                Incoming::Length(left) if matches!(self.way, Way::Spliced(_)) => {
+                    let left = *left;
+                    ready!(self.poll_fill_pipe(cx, left));
                     continue;
                 }
                 Incoming::Length(left) => usize::try_from(*left).unwrap_or(usize::MAX).min(self.flow),
@@ -147,7 +168,15 @@ impl Connection {
         }
     }
 
-    /// The bytes that `poll_body` announced.
+    /// How many bytes `poll_body` announced.
+    fn announced(&self) -> usize {
+        match &self.way {
+            Way::Spliced(Some(pipe)) => pipe.held(),
+            _ => self.available,
+        }
+    }
+
+    /// The bytes that `poll_body` announced. None are to be seen once `poll_forward` has begun to pass them by.
     pub fn piece(&self) -> &[u8] {
         &self.inbound.bytes()[..self.available]
     }
@@ -157,20 +186,93 @@ impl Connection {
         let count = count.min(self.available);
         self.inbound.consume(count);
         self.available -= count;
-        self.body_read += count as u64;
+        self.count(count);
+    }
+
+    /// Takes all announced bytes, wherever they are; nobody wants them.
+    pub fn drop_piece(&mut self) {
+        match std::mem::take(&mut self.way) {
+            Way::Spliced(Some(pipe)) => self.count(pipe.held()),
+            way => {
+                self.way = way;
+                self.take(self.available);
+            }
+        }
+    }
+
+    fn count(&mut self, taken: usize) {
+        self.body_read += taken as u64;
         match &mut self.incoming {
-            Incoming::Length(left) => *left -= count as u64,
-            Incoming::Chunked(decoder) => decoder.take(count),
+            Incoming::Length(left) => *left -= taken as u64,
+            Incoming::Chunked(decoder) => decoder.take(taken),
             Incoming::Done | Incoming::Close => {}
         }
     }
 
     /// Sends the announced bytes of this connection's body on by `to`. Says how many went.
+    ///
+    /// Where much is to follow it does so through the kernel, and `piece` shows nothing of it.
     pub fn poll_forward(&mut self, cx: &mut Context<'_>, to: &mut Connection) -> Poll<io::Result<usize>> {
+        if let Way::Spliced(Some(pipe)) = &mut self.way {
+            match ready!(to.outbound.poll_splice(cx, &mut to.stream, pipe)) {
+                Err(error) if is_refusal(&error) => self.pour()?,
+                sent => return Poll::Ready(sent.inspect(|count| self.note_spliced(*count))),
+            }
+        }
         let piece = &self.inbound.bytes()[..self.available];
         let count = ready!(to.outbound.poll_send(cx, &mut to.stream, piece))?;
         self.take(count);
+        if self.can_splice(to) {
+            self.way = Way::Spliced(None);
+        }
         Poll::Ready(Ok(count))
+    }
+
+    /// Whether what follows can go through the kernel, and is enough for it.
+    fn can_splice(&self, to: &Connection) -> bool {
+        let Incoming::Length(left) = self.incoming else { return false };
+        left >= LEAST
+            && self.inbound.is_empty()
+            && matches!(self.way, Way::Copied)
+            && to.outbound.awaits(left)
+            && self.stream.plain_socket().is_some()
+            && to.stream.plain_socket().is_some()
+    }
+
+    /// Waits for bytes in a pipe, or for the knowledge that they have to be read.
+    fn poll_fill_pipe(&mut self, cx: &mut Context<'_>, most: u64) -> Poll<()> {
+        if let (Some(socket), Some(mut pipe)) = (self.stream.plain_socket(), Splice::take()) {
+            let filled = socket.poll_fill(cx, &mut pipe, most);
+            if let Poll::Ready(Ok(count @ 1..)) = filled {
+                self.read += count as u64;
+                self.way = Way::Spliced(Some(pipe));
+                return Poll::Ready(());
+            }
+            pipe.keep();
+            ready!(filled).ok();
+        }
+        // Reading tells an end from an error, and from a kernel that cannot.
+        self.way = Way::OnlyCopied;
+        Poll::Ready(())
+    }
+
+    fn note_spliced(&mut self, count: usize) {
+        self.count(count);
+        if let Way::Spliced(pipe) = &mut self.way
+            && pipe.as_ref().is_some_and(|pipe| pipe.held() == 0)
+        {
+            pipe.take().into_iter().for_each(Splice::keep);
+        }
+    }
+
+    /// Takes what is in the pipe into the read buffer.
+    fn pour(&mut self) -> io::Result<()> {
+        if let Way::Spliced(Some(mut pipe)) = std::mem::replace(&mut self.way, Way::OnlyCopied) {
+            self.available = pipe.held();
+            pipe.pour(&mut self.inbound)?;
+            pipe.keep();
+        }
+        Ok(())
     }
 
     /// Sends bytes of a body that was begun.
@@ -265,5 +367,181 @@ impl Connection {
     /// Takes the connection apart for a tunnel: the stream, and the bytes already read.
     pub fn into_tunnel(self) -> (Stream, Buffer) {
         (self.stream, self.inbound)
+    }
+}
+
+/// The kernel says that it does not splice here, and nothing about the connection.
+fn is_refusal(error: &io::Error) -> bool {
+    use io::ErrorKind::{InvalidInput, PermissionDenied, Unsupported};
+    matches!(error.kind(), InvalidInput | PermissionDenied | Unsupported)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+    use tokio::net::UnixStream;
+
+    use super::*;
+    use crate::net::Transport;
+
+    fn socket() -> (Connection, UnixStream) {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        (Connection::new(Stream::Plain(Transport::from(ours))), theirs)
+    }
+
+    /// A connection that the kernel knows nothing of.
+    fn memory() -> (Connection, DuplexStream) {
+        let (ours, theirs) = duplex(4096);
+        (Connection::new(Stream::Plain(Transport::other(ours))), theirs)
+    }
+
+    fn body(length: usize) -> Vec<u8> {
+        (0..length).map(|nth| (nth / 7 % 251) as u8).collect()
+    }
+
+    /// Moves a body of `length` bytes to its end. Says whether bytes of it were ever in a pipe.
+    async fn forward(from: &mut Connection, to: &mut Connection) -> Result<bool, ReadBodyError> {
+        let mut was_spliced = false;
+        while poll_fn(|cx| from.poll_body(cx)).await? == Piece::Bytes {
+            was_spliced |= matches!(from.way, Way::Spliced(Some(_)));
+            poll_fn(|cx| from.poll_forward(cx, to)).await?;
+        }
+        assert!(to.finish_body(None));
+        poll_fn(|cx| to.poll_flush(cx)).await?;
+        Ok(was_spliced)
+    }
+
+    fn begin(from: &mut Connection, to: &mut Connection, framing: Framing) {
+        from.begin_incoming(framing, u64::MAX);
+        to.outbound.push(b"head ");
+        to.outbound.begin_body(framing);
+    }
+
+    /// What arrives of `sent` behind a head, and whether it went through the kernel. The first 1,000 bytes are there early.
+    async fn arrives(
+        (mut from, mut server): (Connection, impl AsyncWrite + Unpin),
+        (mut to, mut client): (Connection, impl tokio::io::AsyncRead + Unpin),
+        sent: &[u8],
+        way: Way,
+    ) -> (Vec<u8>, bool) {
+        let framing = Framing::Length(sent.len() as u64);
+        begin(&mut from, &mut to, framing);
+        from.way = way;
+        let (early, late) = sent.split_at(sent.len().min(1000));
+        server.write_all(early).await.unwrap();
+        let serving = async {
+            server.write_all(late).await.unwrap();
+            // Bytes behind the body are those of another message.
+            server.write_all(b"surplus").await.unwrap();
+        };
+        let forwarding = async {
+            let was_spliced = forward(&mut from, &mut to).await.unwrap();
+            assert!(
+                from.is_body_done() && matches!(from.way, Way::Copied | Way::OnlyCopied | Way::Spliced(None))
+            );
+            assert_eq!((from.body_read(), to.written()), (sent.len() as u64, 5 + sent.len() as u64));
+            assert_eq!(from.read, from.body_read() + from.inbound.len() as u64);
+            drop(to);
+            was_spliced
+        };
+        let mut got = Vec::new();
+        let reading = async { client.read_to_end(&mut got).await.unwrap() };
+        let ((), was_spliced, _) = tokio::join!(serving, forwarding, reading);
+        assert_eq!(got.get(..5), Some(&b"head "[..]));
+        (got.split_off(5), was_spliced)
+    }
+
+    #[tokio::test]
+    async fn a_large_body_goes_through_the_kernel_whole_and_nothing_behind_it() {
+        let sent = body(3_000_000);
+        let (got, was_spliced) = arrives(socket(), socket(), &sent, Way::Copied).await;
+        assert!(was_spliced && got == sent);
+    }
+
+    #[tokio::test]
+    async fn a_small_body_and_one_from_memory_or_to_memory_are_copied() {
+        let (small, large) = (body(17_000), body(300_000));
+        let (got, was_spliced) = arrives(socket(), socket(), &small, Way::Copied).await;
+        assert!(!was_spliced && got == small);
+        let (got, was_spliced) = arrives(memory(), socket(), &large, Way::Copied).await;
+        assert!(!was_spliced && got == large);
+        let (got, was_spliced) = arrives(socket(), memory(), &large, Way::Copied).await;
+        assert!(!was_spliced && got == large);
+    }
+
+    #[tokio::test]
+    async fn where_the_kernel_refuses_the_body_is_copied_from_there_on() {
+        let sent = body(300_000);
+        let (got, was_spliced) = arrives(memory(), socket(), &sent, Way::Spliced(None)).await;
+        assert!(!was_spliced && got == sent, "it cannot fill a pipe");
+        let (got, was_spliced) = arrives(socket(), memory(), &sent, Way::Spliced(None)).await;
+        assert!(was_spliced && got == sent, "it cannot empty one");
+    }
+
+    #[tokio::test]
+    async fn a_chunked_body_and_one_that_is_not_sent_on_are_never_spliced() {
+        let ((mut from, mut server), (mut to, _client)) = (socket(), socket());
+        begin(&mut from, &mut to, Framing::Length(1_000_000));
+        // As to HEAD: no byte of it may go out.
+        to.outbound.begin_body(Framing::Empty);
+        let sent = body(1_000_000);
+        let (_, was_spliced) = tokio::join!(server.write_all(&sent), forward(&mut from, &mut to));
+        assert!(!was_spliced.unwrap());
+        assert_eq!(to.written(), 5);
+        begin(&mut from, &mut to, Framing::Chunked);
+        let chunk = [b"30000\r\n", &sent[..0x30000], b"\r\n0\r\n\r\n"].concat();
+        let mut client = _client;
+        let (_, was_spliced, _) =
+            tokio::join!(server.write_all(&chunk), forward(&mut from, &mut to), async {
+                let mut got = vec![0; 0x30000];
+                client.read_exact(&mut got).await
+            });
+        assert!(!was_spliced.unwrap());
+    }
+
+    #[tokio::test]
+    async fn an_early_end_is_seen_behind_what_was_spliced() {
+        let ((mut from, mut server), (mut to, mut client)) = (socket(), socket());
+        begin(&mut from, &mut to, Framing::Length(1_000_000));
+        let sent = body(700_000);
+        let serving = async {
+            server.write_all(&sent).await.unwrap();
+            drop(server);
+        };
+        let forwarding = async {
+            let error = forward(&mut from, &mut to).await.unwrap_err();
+            assert!(matches!(error, ReadBodyError::Truncated), "{error}");
+            assert!(!to.finish_body(None));
+            drop(to);
+        };
+        let mut got = Vec::new();
+        let ((), (), read) = tokio::join!(serving, forwarding, client.read_to_end(&mut got));
+        read.unwrap();
+        assert!(got[5..] == sent);
+    }
+
+    #[tokio::test]
+    async fn bytes_in_a_pipe_that_nobody_wants_are_taken_like_any_others() {
+        let ((mut from, mut server), (mut to, mut client)) = (socket(), socket());
+        begin(&mut from, &mut to, Framing::Length(200_000));
+        let sent = body(200_000);
+        let serving = async { server.write_all(&sent).await.unwrap() };
+        let dropping = async {
+            while !matches!(from.way, Way::Spliced(Some(_))) {
+                assert_eq!(poll_fn(|cx| from.poll_body(cx)).await.unwrap(), Piece::Bytes);
+                if from.announced() == from.available {
+                    poll_fn(|cx| from.poll_forward(cx, &mut to)).await.unwrap();
+                }
+            }
+            assert_eq!(from.piece(), b"");
+            while poll_fn(|cx| from.poll_body(cx)).await.unwrap() == Piece::Bytes {
+                from.drop_piece();
+            }
+            assert_eq!(from.body_read(), 200_000);
+        };
+        let mut first = [0; 5];
+        let ((), (), _) = tokio::join!(serving, dropping, client.read_exact(&mut first));
     }
 }

@@ -11,6 +11,7 @@ use std::task::{Context, Poll, ready};
 use tokio::io::AsyncWrite;
 
 use crate::net::Stream;
+use crate::net::splice::Splice;
 use crate::wire::body::Framing;
 use crate::wire::head::Head;
 
@@ -119,6 +120,28 @@ impl Outbound {
         };
         self.count(taken);
         Poll::Ready(Ok(taken))
+    }
+
+    /// Whether just so many bytes of the body are still to come.
+    pub fn awaits(&self, count: u64) -> bool {
+        matches!(self.body, Body::Length(left) if left == count)
+    }
+
+    /// Writes what waits, and behind it bytes of the body that are in a pipe. Says how many of those went.
+    pub fn poll_splice(
+        &mut self,
+        cx: &mut Context<'_>,
+        stream: &mut Stream,
+        pipe: &mut Splice,
+    ) -> Poll<io::Result<usize>> {
+        ready!(self.poll_write_waiting(cx, stream))?;
+        let Some(socket) = stream.plain_socket() else {
+            return Poll::Ready(Err(io::ErrorKind::Unsupported.into()));
+        };
+        let count = ready!(socket.poll_empty(cx, pipe))?;
+        self.advance(count, 0)?;
+        self.count(count);
+        Poll::Ready(Ok(count))
     }
 
     /// The body ends with the connection, so a client cannot tell an early end from the real one.

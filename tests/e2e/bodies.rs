@@ -1,0 +1,188 @@
+//! Large bodies of a known length, which go through the kernel where they can: whole, counted, and ended as any others.
+
+use std::time::Duration;
+
+use rustix::process::{Pid, Resource, Rlimit};
+
+use crate::support::lintel::{Setup, front};
+use crate::support::time::takes;
+use crate::support::{Connection, Conversation, Lintel, Origin, eventually, get};
+
+/// Far more than a pipe takes.
+const LARGE: usize = 5_000_011;
+
+/// Bytes in which a piece that is lost, doubled or in the wrong place is seen.
+fn body(length: usize) -> Vec<u8> {
+    (0..length / 8 + 1).flat_map(|nth| (nth as u64).to_be_bytes()).take(length).collect()
+}
+
+/// Sends every body back, and `/LENGTH` to whom has none.
+async fn mirror(mut talk: Conversation) {
+    while let Some(head) = talk.head().await {
+        let sent = match head.field("content-length") {
+            Some(length) => talk.exactly(length.parse().unwrap()).await,
+            None => body(head.target().trim_start_matches('/').parse().unwrap()),
+        };
+        talk.send(format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", sent.len())).await;
+        talk.send(sent).await;
+    }
+}
+
+async fn post(connection: &mut Connection, bytes: &[u8]) -> Vec<u8> {
+    let head = format!("POST /back HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n", bytes.len());
+    connection.send([head.as_bytes(), bytes].concat()).await;
+    connection.response_to("POST").await.body
+}
+
+/// Pipes that the process has; some are not those of bodies.
+fn pipes(lintel: &Lintel) -> usize {
+    let files = std::fs::read_dir(format!("/proc/{}/fd", lintel.id())).unwrap();
+    let to = files.filter_map(|file| std::fs::read_link(file.ok()?.path()).ok());
+    to.filter(|to| to.to_string_lossy().starts_with("pipe:")).count()
+}
+
+#[tokio::test]
+async fn large_bodies_are_whole_both_ways_over_tcp_and_unix_sockets_and_counted() {
+    let folder = tempfile::tempdir().unwrap();
+    for origin in [Origin::scripted(mirror), Origin::scripted_at(&folder.path().join("server"), mirror)] {
+        let lintel = Lintel::before(&[&origin], "").await;
+        let mut connection = Connection::open(lintel.http()).await;
+        assert_eq!(connection.get("/10").await.body.len(), 10);
+        let before = pipes(&lintel);
+        for length in [16_000, 40_000, 100_000, 1_000_003, LARGE] {
+            let sent = body(length);
+            assert!(post(&mut connection, &sent).await == sent, "{length}");
+            assert!(connection.get(&format!("/{length}")).await.body == sent, "{length}");
+            let record = lintel.record_of(&format!("/{length}")).await;
+            assert_eq!(record["body_out"], length, "{record}");
+            let is_posted = |record: &serde_json::Value| record["body_in"] == length;
+            let record = lintel.record(is_posted).await;
+            assert_eq!(record["body_out"], length, "{record}");
+        }
+        assert_eq!(origin.connections(), 1, "a connection serves again after a large body");
+        assert!(pipes(&lintel) > before, "they go through the kernel");
+    }
+}
+
+#[tokio::test]
+async fn without_a_descriptor_for_a_pipe_large_bodies_are_copied() {
+    let origin = Origin::scripted(mirror);
+    let lintel = Lintel::before(&[&origin], "").await;
+    let mut connection = Connection::open(lintel.http()).await;
+    assert_eq!(connection.get("/10").await.body.len(), 10);
+    let before = pipes(&lintel);
+    let none = Rlimit { current: Some(3), maximum: Some(3) };
+    let id = Pid::from_raw(lintel.id().cast_signed()).unwrap();
+    rustix::process::prlimit(Some(id), Resource::Nofile, none).unwrap();
+    let sent = body(LARGE);
+    assert!(post(&mut connection, &sent).await == sent);
+    assert!(connection.get(&format!("/{LARGE}")).await.body == sent);
+    assert_eq!(pipes(&lintel), before);
+}
+
+#[tokio::test]
+async fn a_large_answer_that_its_server_breaks_off_is_cut_and_never_passed_off_as_whole() {
+    let origin = Origin::scripted(|mut talk| async move {
+        while let Some(request) = talk.request().await {
+            let length = if request.target() == "/whole" { 700_000 } else { 1_000_000 };
+            talk.send(format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n")).await;
+            talk.send(body(700_000)).await;
+            if length > 700_000 {
+                return;
+            }
+        }
+    });
+    let lintel = Lintel::before(&[&origin], "").await;
+    let mut connection = Connection::open(lintel.http()).await;
+    connection.send("GET /cut HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    let rest = connection.rest().await;
+    let head = rest.windows(4).position(|end| end == b"\r\n\r\n").unwrap() + 4;
+    let arrived = &rest[head..];
+    assert!(arrived.len() <= 700_000 && arrived == &body(700_000)[..arrived.len()]);
+    let record = lintel.record_of("/cut").await;
+    assert_eq!(
+        (record["fault"].as_str(), record["body_out"].as_u64()),
+        (Some("response_truncated"), Some(700_000))
+    );
+    // What others are sent is theirs alone.
+    assert!(get(lintel.http(), "/whole").await.body == body(700_000));
+}
+
+#[tokio::test]
+async fn clients_that_leave_inside_large_bodies_leave_nothing_to_those_who_follow() {
+    let origin = Origin::scripted(mirror);
+    let lintel = Lintel::before(&[&origin], "").await;
+    for _ in 0..4 {
+        let mut reader = Connection::open(lintel.http()).await;
+        reader.send("GET /50000000 HTTP/1.1\r\nHost: a\r\n\r\n").await;
+        reader.bytes(1_000_000).await;
+        reader.reset();
+        let mut writer = Connection::open(lintel.http()).await;
+        writer.send("POST /left HTTP/1.1\r\nHost: a\r\nContent-Length: 50000000\r\n\r\n").await;
+        writer.send(body(1_000_000)).await;
+        writer.reset();
+    }
+    let is_gone = |record: &serde_json::Value| record["fault"] == "client_gone";
+    eventually("all of them are told of", async || {
+        (lintel.access_log.records().iter().filter(|record| is_gone(record)).count() == 8).then_some(())
+    })
+    .await;
+    origin.all_closed().await;
+    let sent = body(LARGE);
+    let mut connection = Connection::open(lintel.http()).await;
+    for _ in 0..3 {
+        assert!(post(&mut connection, &sent).await == sent);
+    }
+}
+
+#[tokio::test]
+async fn a_large_upload_that_begins_to_drip_is_a_408() {
+    let origin = Origin::scripted(mirror);
+    let yaml = front(&[&origin], "").replace(
+        "\"127.0.0.1:0\"\n",
+        "\"127.0.0.1:0\"\n    timeouts: { body_idle: 2s, body_rate: 1GiB/s }\n",
+    );
+    let lintel = Setup::new(yaml).start().await;
+    let mut client = Connection::open(lintel.http()).await;
+    client.send(format!("POST /slow HTTP/1.1\r\nHost: a\r\nContent-Length: {LARGE}\r\n\r\n")).await;
+    client.send(body(1_000_000)).await;
+    let (stream, _) = client.into_parts();
+    let (reading, mut writing) = tokio::io::split(stream);
+    let dripping = async {
+        loop {
+            takes(Duration::from_millis(100)).await;
+            if tokio::io::AsyncWriteExt::write_all(&mut writing, b"y").await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        }
+    };
+    let record = tokio::select! {
+        () = dripping => unreachable!("it drips for ever"),
+        record = lintel.record_of("/slow") => record,
+    };
+    assert_eq!((record["status"].as_u64(), record["fault"].as_str()), (Some(408), Some("body_timeout")));
+    assert!(record["detail"].as_str().unwrap().contains("body_rate"), "{record}");
+    assert!(record["body_in"].as_u64().unwrap() >= 1_000_000, "{record}");
+    drop(reading);
+}
+
+#[tokio::test]
+async fn a_client_is_told_why_its_large_upload_is_refused_half_way() {
+    let origin = Origin::scripted(|mut talk| async move {
+        talk.head().await;
+        talk.exactly(400_000).await;
+        talk.send("HTTP/1.1 413 Content Too Large\r\nContent-Length: 5\r\n\r\nlarge").await;
+    });
+    let lintel = Lintel::before(&[&origin], "").await;
+    let mut client = Connection::open(lintel.http()).await;
+    client.send(format!("POST /refused HTTP/1.1\r\nHost: a\r\nContent-Length: {LARGE}\r\n\r\n")).await;
+    client.send(body(400_000)).await;
+    let answer = client.response_to("POST").await;
+    assert_eq!((answer.status(), answer.body), (413, b"large".to_vec()));
+    let record = lintel.record_of("/refused").await;
+    assert_eq!(
+        (record["status"].as_u64(), record["body_in"].as_u64()),
+        (Some(413), Some(400_000)),
+        "{record}"
+    );
+}
