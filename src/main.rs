@@ -2,9 +2,10 @@
 
 use std::process::ExitCode;
 
-// Many short-lived buffers on many threads: measured, mimalloc costs less than the system's allocator here.
+// Its own thread gives free memory back within seconds, also when nothing is asked of Lintel any more. Measured against others
+// in docs/performance.md, "Allocator"; .cargo/config.toml has its settings.
 #[global_allocator]
-static GLOBAL: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static GLOBAL: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
     // Before anything else: a dependency compiles a second provider in, and rustls would refuse to choose.

@@ -12,6 +12,7 @@ mod attack;
 mod front;
 mod gauge;
 mod http2;
+mod memory;
 mod siege;
 mod steady;
 
