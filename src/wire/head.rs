@@ -166,6 +166,14 @@ impl Head {
         self.status = 0;
     }
 
+    /// Takes memory for a usual head at once, if it has none: growing with its fields would move it several times.
+    pub fn make_room(&mut self) {
+        if self.arena.capacity() == 0 {
+            self.arena.reserve(512);
+            self.entries.reserve(16);
+        }
+    }
+
     /// A fresh response head.
     pub fn response(status: u16, reason: &str) -> Self {
         let mut head = Self::new();

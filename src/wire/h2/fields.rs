@@ -57,6 +57,9 @@ impl<'h> Reader<'h> {
     /// `head` is cleared; `limits` are those of requests, others have their own.
     pub fn new(head: &'h mut Head, section: Section, limits: Limits) -> Self {
         head.clear();
+        if section != Section::Trailers {
+            head.make_room();
+        }
         head.version = Version::Http2;
         let limits = match section {
             Section::Request => limits,
