@@ -1,5 +1,7 @@
 //! Large bodies of a known length, which go through the kernel where they can: whole, counted, and ended as any others.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use rustix::process::{Pid, Resource, Rlimit};
@@ -106,6 +108,38 @@ async fn a_large_answer_that_its_server_breaks_off_is_cut_and_never_passed_off_a
     );
     // What others are sent is theirs alone.
     assert!(get(lintel.http(), "/whole").await.body == body(700_000));
+}
+
+#[tokio::test]
+async fn what_comes_behind_a_large_body_is_the_next_request_or_spoils_its_servers_connection() {
+    let said = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&said);
+    let origin = Origin::scripted(move |mut talk| {
+        let count = Arc::clone(&count);
+        async move {
+            let Some(head) = talk.head().await else { return };
+            let sent = talk.exactly(head.field("content-length").unwrap().parse().unwrap()).await;
+            let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", sent.len());
+            // As if it answered a request that was never sent.
+            let more = b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\npoison";
+            talk.send([head.as_bytes(), &sent, more].concat()).await;
+            count.fetch_add(1, Ordering::SeqCst);
+            talk.hang().await;
+        }
+    });
+    let lintel = Lintel::before(&[&origin], "").await;
+    let mut connection = Connection::open(lintel.http()).await;
+    let request = |sent: &[u8]| {
+        let head = format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n", sent.len());
+        [head.as_bytes(), sent].concat()
+    };
+    let (one, two) = (body(1_000_003), body(300_000));
+    connection.send([request(&one), request(&two)].concat()).await;
+    assert!(connection.response_to("POST").await.body == one);
+    assert!(connection.response_to("POST").await.body == two);
+    eventually("both servers said more", async || (said.load(Ordering::SeqCst) == 2).then_some(())).await;
+    assert!(post(&mut connection, &two).await == two);
+    assert_eq!(origin.connections(), 3, "no connection serves again that said too much");
 }
 
 #[tokio::test]
