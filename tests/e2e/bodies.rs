@@ -223,7 +223,6 @@ async fn a_large_upload_that_begins_to_drip_is_a_408() {
         record = lintel.record_of("/slow") => record,
     };
     assert_eq!((record["status"].as_u64(), record["fault"].as_str()), (Some(408), Some("body_timeout")));
-    assert!(record["detail"].as_str().unwrap().contains("body_rate"), "{record}");
     assert!(record["body_in"].as_u64().unwrap() >= 1_000_000, "{record}");
     drop(reading);
 }
