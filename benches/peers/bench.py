@@ -61,7 +61,8 @@ def arguments():
 def effort_of(wanted):
     effort = QUICK if wanted.quick else FULL
     if wanted.rounds:
-        effort.rounds = effort.memory_rounds = wanted.rounds
+        effort.rounds = wanted.rounds
+        effort.memory_rounds = min(effort.memory_rounds, wanted.rounds)
     if wanted.seconds:
         effort.seconds = wanted.seconds
     return effort
