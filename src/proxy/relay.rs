@@ -60,6 +60,13 @@ pub async fn relay(
     heads: &mut Heads,
 ) -> Result<Next, Failure> {
     let Some(target) = exchange.target else { return Err(Fault::Bug.into()) };
+    // Given up with its head, as whoever floods with resets does: no server is troubled (CVE-2023-44487).
+    if client.is_given_up() {
+        return Err(Failure::new(
+            Fault::ClientGone,
+            "the client gave the request up before a server was asked",
+        ));
+    }
     let plan = &*target.plan;
     let mut request = Request::new(engine, exchange, target, client, &heads.request).await;
     if client.is_http2() && client.request().upgrade && request.upgrade.is_none() {

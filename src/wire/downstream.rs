@@ -172,6 +172,14 @@ impl Downstream<'_> {
         }
     }
 
+    /// The client has reset its stream, or its connection of HTTP/2 is gone.
+    pub fn is_given_up(&self) -> bool {
+        match self {
+            Self::Http1(_) => false,
+            Self::Http2(client) => client.is_given_up(),
+        }
+    }
+
     /// Shows the client that its response is not whole. A connection of HTTP/1.1 is cut by its owner.
     pub fn abort(&mut self, code: ErrorCode) {
         if let Self::Http2(client) = self {

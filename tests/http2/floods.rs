@@ -105,6 +105,17 @@ async fn rapid_resets() {
     Flood::of(TIGHT).await.ends_as("rapid_reset", 20, ten_resets).await;
 }
 
+/// The reset comes in the same bytes as the head, so it is known before anything is done about the request.
+#[tokio::test]
+async fn a_request_that_is_given_up_with_its_head_troubles_no_server() {
+    let mut flood = Flood::of("").await;
+    let records = async |flood: &Flood| flood.lintel.metrics().await.sum("lintel_route_requests_total", &[]);
+    let (recorded, connections) = (records(&flood).await, flood.origin.connections());
+    assert!(flood.survives(&ten_resets(0)).await);
+    eventually("ten records", async || (records(&flood).await >= recorded + 10.0).then_some(())).await;
+    assert_eq!(flood.origin.connections(), connections);
+}
+
 #[tokio::test]
 async fn resets_cost_the_servers_nothing_that_stays() {
     let mut flood = Flood::of("").await;

@@ -164,6 +164,11 @@ impl ServerStream {
         self.stream.ended().is_some()
     }
 
+    /// The client has reset it, or is gone.
+    pub fn is_given_up(&self) -> bool {
+        matches!(self.stream.ended(), Some(End::Peer(_) | End::Lost(_)))
+    }
+
     /// Ends the stream so that the client sees that its response is not whole.
     pub fn abort(&mut self, code: ErrorCode) {
         self.stream.reset(code);
