@@ -148,9 +148,9 @@ mod tests {
 
     #[tokio::test]
     async fn a_refused_connection_says_where_and_why() {
-        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let endpoint = Endpoint::Inet(free.local_addr().unwrap());
-        drop(free);
+        let silent = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+        silent.bind(&std::net::SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+        let endpoint = Endpoint::Inet(silent.local_addr().unwrap().as_socket().unwrap());
         let error = connect(&endpoint, None, limits()).await.unwrap_err();
         assert!(error.to_string().contains(&endpoint.to_string()), "{error}");
         assert!(error.to_string().contains("refused"), "{error}");

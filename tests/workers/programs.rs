@@ -101,6 +101,25 @@ async fn a_program_without_node_is_told_its_port() {
     site.stop().await;
 }
 
+/// Whoever took its port in the meantime would keep it from ever coming back.
+#[tokio::test]
+async fn a_program_that_comes_back_is_told_another_port() {
+    let site =
+        Plan::new("instances: 1\npreload: false").command("sh -c 'exec node server.js'").start(1).await;
+    let first = site.ask("/").await;
+    assert!(first["port"].as_u64().is_some_and(|port| port > 0), "{first}");
+    kill(first["pid"].as_u64().unwrap() as u32);
+    eventually("another one is there", async || {
+        let worker = site.workers().await.remove(0);
+        (worker.state() == "ready" && worker.restarts() == 1).then_some(())
+    })
+    .await;
+    let second = site.ask("/").await;
+    assert_ne!(second["pid"], first["pid"]);
+    assert_ne!(second["port"], first["port"]);
+    site.stop().await;
+}
+
 #[tokio::test]
 async fn a_task_is_run_without_a_port_and_gets_no_requests() {
     let plan = Plan::new("instances: 1\ntask: true").command("node task.js");

@@ -159,16 +159,17 @@ impl Crew {
 
     /// Makes a worker and starts it.
     pub fn start(&mut self, id: Id, standing: Standing) -> Vec<Entry> {
-        let place = match self.launcher.place(id) {
-            Ok(place) => place,
-            Err(error) => {
-                tracing::error!(pool = &*self.pool.name, worker = id.slot, %error, "no place for a worker");
-                Place::Nowhere
-            }
-        };
+        let place = self.place(id);
         let machine = Machine::new(self.rules.clone(), standing);
         self.workers.insert(id, self.worker(id, machine, place));
         self.step(id, Event::StartWanted)
+    }
+
+    fn place(&self, id: Id) -> Place {
+        self.launcher.place(id).unwrap_or_else(|error| {
+            tracing::error!(pool = &*self.pool.name, worker = id.slot, %error, "no place for a worker");
+            Place::Nowhere
+        })
     }
 
     fn worker(&self, id: Id, machine: Machine, place: Place) -> Worker {
@@ -298,7 +299,13 @@ impl Crew {
     }
 
     fn spawn(&mut self, id: Id) {
+        let moves = |worker: &&Worker| worker.run != 0 && !matches!(worker.place, Place::Socket(_));
+        // Somebody may have its port by now, which would keep it from starting for as long.
+        let other = self.workers.get(&id).filter(moves).map(|_| self.place(id));
         let Some(worker) = self.workers.get_mut(&id) else { return };
+        if let Some(place) = other {
+            worker.place = place;
+        }
         if worker.run != 0 {
             worker.restarts += 1;
             worker.metrics.restarts.add(1);
@@ -418,8 +425,13 @@ impl Crew {
 
 /// A program without the preload does not say that it listens: its port is tried until somebody answers.
 async fn knock(port: u16, run: u64, patience: Duration, news: mpsc::UnboundedSender<News>) {
+    let answers = async || {
+        let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await?;
+        // A connection may come out where it began while nobody listens there.
+        std::io::Result::Ok(stream.peer_addr()? != stream.local_addr()?)
+    };
     let knocking = async {
-        while TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.is_err() {
+        while !answers().await.unwrap_or(false) {
             tokio::time::sleep(BETWEEN_KNOCKS).await;
         }
     };

@@ -2,10 +2,11 @@
 
 use std::borrow::Cow;
 use std::ffi::OsStr;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::ports;
 use crate::keeper::Order;
 use crate::net::Endpoint;
 use crate::worker::Spec;
@@ -99,9 +100,8 @@ impl Launcher {
             let name = format!("{}-{}-{}.sock", short(&self.pool), id.slot, id.generation);
             return Ok(Place::Socket(self.run_directory.join(name)));
         }
-        // The system finds one that is free; the worker takes it a moment later.
-        let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
-        Ok(Place::Port(free.local_addr()?.port()))
+        // The worker takes it a moment later.
+        ports::free().map(Place::Port)
     }
 
     /// What the keeper is to start.

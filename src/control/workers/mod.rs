@@ -14,6 +14,7 @@ mod failure;
 mod files;
 mod launch;
 mod output;
+mod ports;
 mod process;
 mod scaler;
 mod station;
