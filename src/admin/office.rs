@@ -174,6 +174,14 @@ impl Office {
             return refuse(StatusCode::NOT_FOUND, &OrderError::NoApp(pool.to_owned()).to_string());
         };
         let coming = output.follow();
+        if let (Some(index), true) = (worker, output.last(worker, 1).is_empty()) {
+            let known = self.workers.indices(pool);
+            if !known.contains(&index) {
+                let known = known.iter().map(u32::to_string).collect::<Vec<_>>().join(", ");
+                let why = format!("`{pool}` has no worker {index}, and no line of one; there are: {known}");
+                return refuse(StatusCode::NOT_FOUND, &why);
+            }
+        }
         let there: String = output.last(worker, lines).iter().map(written).collect();
         if follow == Follow::Now {
             return page(StatusCode::OK, TEXT, there);

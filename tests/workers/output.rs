@@ -28,6 +28,12 @@ async fn what_workers_write_is_shown_and_followed() {
     assert!(all.iter().any(|line| line.ends_with(" stderr out-of-paper")), "{all:?}");
     let one = logs(&site, &["-w", "1"]).await;
     assert!(one.len() >= 2 && one.iter().all(|line| line.starts_with("1 ")), "{one:?}");
+    let nobody = site.run(&["logs", "app", "-w", "99"]).await;
+    assert_eq!(nobody.code, Some(1));
+    assert!(
+        nobody.stderr.contains("`app` has no worker 99, and no line of one; there are: 0, 1"),
+        "{nobody:?}"
+    );
     assert_eq!(logs(&site, &["-n", "1"]).await, all[all.len() - 1..], "the last line alone");
 
     let mut following = site.command(&["logs", "app", "-f", "-n", "1"]);

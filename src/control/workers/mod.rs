@@ -353,6 +353,13 @@ impl Workers {
         self.apps.lock().get(pool).map_or(Value::Null, |app| app.view.lock().clone())
     }
 
+    /// The workers of a pool's app by their index, in order, each once while an old one makes room for a new one.
+    pub fn indices(&self, pool: &str) -> BTreeSet<u32> {
+        let view = self.view(pool);
+        let workers = view["workers"].as_array().into_iter().flatten();
+        workers.filter_map(|worker| u32::try_from(worker["index"].as_u64()?).ok()).collect()
+    }
+
     pub fn output(&self, pool: &str) -> Option<Arc<Output>> {
         self.apps.lock().get(pool).map(|app| Arc::clone(&app.output))
     }
