@@ -96,7 +96,9 @@ impl Running {
         let open_files = fd_limit::raise();
         let (process, count) = (Arc::new(Process::new()), threads_of(&loaded.file));
         let engines = Engines::start(count, &process, &live).context("cannot start the engine threads")?;
-        let gate = Gate::new(most_connections(&snapshot, open_files), possible_connections(open_files));
+        let connections = most_connections(&snapshot, open_files);
+        fd_limit::make_room(connections, open_files);
+        let gate = Gate::new(connections, possible_connections(open_files));
         let mut listeners = Listeners::new(gate);
         let prepared = listeners.prepare(&snapshot, &engines, &mut inherited).map_err(first_error)?;
         let (readiness, watched) = watch::channel(Readiness::Starting("first checks and look-ups".into()));

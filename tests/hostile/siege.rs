@@ -113,6 +113,8 @@ fn tally(ends: impl Iterator<Item = Ended>) -> BTreeMap<Ended, usize> {
 
 async fn large(attack: Attack, file: &str) {
     let scale = Scale::Large;
+    // As Lintel does it: the normal client must not wait until there is room for the attackers in the process of both.
+    lintel::listener::fd_limit::make_room(25_000, lintel::listener::fd_limit::raise());
     let front = Front::start(scale, attack.limits(scale)).await;
     let steady = Steady::start(front.addresses().http);
     // Until pages and connections are there that every start needs.
@@ -146,8 +148,8 @@ async fn large(attack: Attack, file: &str) {
 async fn attack_on(attack: Attack, at: Addresses) -> BTreeMap<Ended, usize> {
     let (stop, stopped) = watch::channel(false);
     let count = attack.connections(Scale::Large);
-    let last = || rustix::process::setpriority_process(None, 19).expect("a thread may be nice");
-    let elsewhere = Builder::new_multi_thread().worker_threads(2).enable_all().on_thread_start(last).build();
+    let elsewhere =
+        Builder::new_multi_thread().worker_threads(2).enable_all().on_thread_start(go_last).build();
     let elsewhere = elsewhere.expect("a runtime");
     let one = |number: usize| {
         let mut stopped = stopped.clone();
@@ -168,6 +170,16 @@ async fn attack_on(attack: Attack, at: Addresses) -> BTreeMap<Ended, usize> {
     let ends = join_all(playing).await;
     elsewhere.shutdown_background();
     tally(ends.into_iter().flat_map(|ends| ends.expect("an attacker goes on to its end")))
+}
+
+/// Has this thread run only where a core has nothing else to do (SCHED_IDLE, sched(7)): a nice one still takes its turn.
+fn go_last() {
+    let thread = rustix::thread::gettid().as_raw_pid().to_string();
+    let outcome = std::process::Command::new("chrt").args(["--idle", "--pid", "0", &thread]).status();
+    assert!(
+        outcome.is_ok_and(|status| status.success()),
+        "chrt, of Debian's util-linux, sets a thread's scheduling"
+    );
 }
 
 fn row(

@@ -192,9 +192,8 @@ impl Cells for ProcessCells {
             labels: &[],
             help: "Open files and sockets.",
             read: |_, samples| {
-                if let Ok(entries) = std::fs::read_dir("/proc/self/fd") {
-                    // Less the one that this listing is read from.
-                    samples.value(&[], entries.count().saturating_sub(1) as f64);
+                if let Some(count) = open_files() {
+                    samples.value(&[], count as f64);
                 }
             },
         },
@@ -217,6 +216,18 @@ impl Cells for ProcessCells {
             read: |cells, samples| samples.value(&[], cells.start.lock().as_secs_f64()),
         },
     ];
+}
+
+/// How many files are open, where that can be read.
+fn open_files() -> Option<u64> {
+    const FOLDER: &str = "/proc/self/fd";
+    // Its size is their number since Linux 6.2. Going through ten thousand takes milliseconds.
+    let size = std::fs::metadata(FOLDER).ok()?.len();
+    if size > 0 {
+        return Some(size);
+    }
+    // Less the one that this listing is read from.
+    Some(std::fs::read_dir(FOLDER).ok()?.count().saturating_sub(1) as u64)
 }
 
 /// One number of /proc/self/status, in units of `unit`; nothing where there is no such file.
