@@ -96,10 +96,7 @@ impl Running {
         let open_files = fd_limit::raise();
         let (process, count) = (Arc::new(Process::new()), threads_of(&loaded.file));
         let engines = Engines::start(count, &process, &live).context("cannot start the engine threads")?;
-        let connections = most_connections(&snapshot, open_files);
-        fd_limit::make_room(connections, open_files);
-        let gate = Gate::new(connections, possible_connections(open_files));
-        let mut listeners = Listeners::new(gate);
+        let mut listeners = Listeners::new(gate(&snapshot, open_files));
         let prepared = listeners.prepare(&snapshot, &engines, &mut inherited).map_err(first_error)?;
         let (readiness, watched) = watch::channel(Readiness::Starting("first checks and look-ups".into()));
         let surface = surface(&metrics, watched);
@@ -461,6 +458,13 @@ pub fn open_access_log(file: &File) -> anyhow::Result<Option<Arc<AccessLog>>> {
     let log = AccessLog::open(spec)
         .with_context(|| format!("cannot open the access log {}", spec.path.display()))?;
     Ok(Some(log))
+}
+
+/// The gate of all listeners, with room for the files of whom it lets in.
+fn gate(snapshot: &Snapshot, open_files: u64) -> Arc<Gate> {
+    let connections = most_connections(snapshot, open_files);
+    fd_limit::make_room(connections, open_files);
+    Gate::new(connections, possible_connections(open_files))
 }
 
 /// Connections at once over all listeners: what the listeners ask for, as far as there are files for it.
