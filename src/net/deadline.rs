@@ -71,7 +71,9 @@ impl Deadline {
             }
             _ => {
                 let polled = self.poll_passed(cx);
-                self.registered = polled.is_pending().then(|| cx.waker().clone());
+                // A timer that finds the task's budget used up has the task woken at once, and wakes nobody later.
+                let is_registered = polled.is_pending() && tokio::task::coop::has_budget_remaining();
+                self.registered = is_registered.then(|| cx.waker().clone());
                 polled
             }
         }
@@ -100,6 +102,33 @@ mod tests {
         deadline.after(Duration::from_secs(1));
         deadline.passed().await;
         assert_eq!(start.elapsed().as_millis() / 10, 690);
+    }
+
+    /// The timer is never registered where the task has used up its budget, but has it woken at once.
+    #[tokio::test(start_paused = true)]
+    async fn a_deadline_passes_that_was_set_when_the_task_had_used_its_turn() {
+        use std::future::{Future, poll_fn};
+        use std::pin::pin;
+        use tokio::task::coop::{consume_budget, has_budget_remaining};
+
+        let mut deadline = Deadline::new();
+        let mut turns = 0;
+        let passing = poll_fn(move |cx| {
+            turns += 1;
+            let now = Instant::now().into_std();
+            if turns == 1 {
+                while has_budget_remaining() {
+                    assert!(pin!(consume_budget()).poll(cx).is_ready());
+                }
+                deadline.after(Duration::from_secs(3600));
+            }
+            deadline.poll_passed_by(cx, now)
+        });
+        let start = Instant::now();
+        // A task of its own, which has the same waker each time.
+        let task = tokio::spawn(tokio::time::timeout(Duration::from_secs(4000), passing));
+        assert!(task.await.unwrap().is_ok(), "it passes");
+        assert_eq!(start.elapsed().as_secs(), 3600, "the timer has woken the task, not its neighbour");
     }
 
     #[tokio::test(start_paused = true)]

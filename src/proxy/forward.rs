@@ -113,6 +113,18 @@ pub fn prepare_request(request: &Head, outgoing: &mut Head, facts: &Facts<'_>) {
     }
 }
 
+/// What of a request's trailers goes on to its server: nothing that a head has a meaning for here, whatever a server makes
+/// of it that adds trailers to its head (RFC 9110 section 6.5.1).
+pub fn late_fields(trailers: &Head) -> Head {
+    let mut late = Head::new();
+    for field in trailers.iter() {
+        if field.known == Known::Other && !is_disguised(field.name.as_bytes()) {
+            late.add(field.name, field.value);
+        }
+    }
+    late
+}
+
 /// Makes the target what a URI is (RFC 3986 section 2.1), where the client sent bytes beyond ASCII as they are.
 ///
 /// Servers that read heads as Latin-1 take them for other characters: Python's http.server splits its first line at 0x85

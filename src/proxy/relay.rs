@@ -402,7 +402,6 @@ async fn finish(
     if exchange.call.is_some() {
         exchange.grpc_status = Some(call::final_status(&heads.response, server.trailers()));
     }
-    exchange.body_out = download.bytes;
     observe_body(&lease, exchange.status, answered.latency, outcome.as_ref().err(), engine.now());
     outcome?;
     // Behind an upgrade that it declined, a server may read otherwise: Node 20 answers nothing there to what is no request.
@@ -418,20 +417,26 @@ async fn finish(
 
 /// Moves the body to its end, or to that of its route or server, if a reload took one of them away.
 async fn until_over(
-    exchange: &Exchange<'_>,
+    exchange: &mut Exchange<'_>,
     lease: &Lease,
     download: &mut Download<'_>,
     client: &mut Downstream<'_>,
     server: &mut Upstream,
 ) -> Result<(), Failure> {
+    let route = exchange.route;
     let is_over =
-        || lease.state.life.is(Stage::Over) || exchange.route.is_some_and(|route| route.life.is(Stage::Over));
+        || lease.state.life.is(Stage::Over) || route.is_some_and(|route| route.life.is(Stage::Over));
     // Whoever waits for the cut of the whole exchange is woken when a life moves on.
-    poll_fn(|cx| match download.poll(cx, client, server) {
-        Poll::Pending if is_over() => {
-            Poll::Ready(Err(Failure::new(Fault::DrainTimeout, "its server or route was taken away")))
+    poll_fn(|cx| {
+        let polled = download.poll(cx, client, server);
+        // Each time: an exchange that is cut from outside does not come back here.
+        exchange.body_out = download.bytes;
+        match polled {
+            Poll::Pending if is_over() => {
+                Poll::Ready(Err(Failure::new(Fault::DrainTimeout, "its server or route was taken away")))
+            }
+            polled => polled,
         }
-        polled => polled,
     })
     .await
 }

@@ -28,6 +28,8 @@ pub fn plan(client: &Downstream<'_>, head: &Head, framing: Framing, method: Meth
     let bodyless = method == Method::Head || head.status == 204 || head.status == 304;
     let named_length = match framing {
         Framing::Length(length) => Some(length),
+        // A stream of HTTP/2 ended with its head, which HTTP/1 has no other way to say.
+        Framing::Empty if !bodyless && !client.is_http2() => Some(0),
         _ => head.get(Known::ContentLength).and_then(|value| std::str::from_utf8(value).ok()?.parse().ok()),
     };
     let body = match framing {
@@ -269,7 +271,7 @@ impl<'a> Download<'a> {
                         Poll::Ready(Err(error)) => return gone(error),
                         Poll::Pending => return self.wait(cx, WaitsFor::Client),
                     }
-                    if self.upload.is_over()
+                    if (self.upload_failed || self.upload.is_over())
                         && let Poll::Ready(Err(error)) = client.poll_gone(cx)
                     {
                         return gone(error);

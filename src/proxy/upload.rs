@@ -15,6 +15,7 @@ use crate::wire::{Downstream, Upstream};
 use super::allowance::Allowance;
 use super::call::TextBody;
 use super::fault::Failure;
+use super::forward;
 
 /// Bodies up to this size can be sent a second time.
 pub const REPLAYABLE: usize = 64 * 1024;
@@ -165,7 +166,8 @@ impl Upload {
                         Poll::Pending => return self.wait(cx, WaitsFor::Server),
                     },
                     Poll::Ready(Ok(Piece::End)) => {
-                        server.finish_body(client.trailers());
+                        let trailers = client.trailers().map(forward::late_fields);
+                        server.finish_body(trailers.as_ref());
                         self.state = State::Flushing;
                     }
                     Poll::Ready(Err(error)) => return Poll::Ready(Err(explain(error))),

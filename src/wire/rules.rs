@@ -4,6 +4,7 @@ use std::io;
 
 use crate::wire::body::Framing;
 use crate::wire::head::{Head, Known};
+use crate::wire::token::is_token;
 
 /// Limits on one head.
 #[derive(Clone, Copy, Debug)]
@@ -125,6 +126,23 @@ static AUTHORITY: [bool; 256] = {
     }
     table
 };
+
+/// Bytes of the longest method. The longest that is registered has 17 (UPDATEREDIRECTREF).
+pub const LONGEST_METHOD: usize = 48;
+
+/// A token that is not too long (RFC 9110 section 9.1).
+///
+/// # Errors
+/// What it is instead.
+pub fn check_method(method: &[u8]) -> Result<(), ParseHeadError> {
+    if !is_token(method) {
+        return Err(ParseHeadError::Malformed("the method is not a token"));
+    }
+    if method.len() > LONGEST_METHOD {
+        return Err(ParseHeadError::Malformed("the method is longer than 48 bytes"));
+    }
+    Ok(())
+}
 
 /// Whether every byte may stand in a request's target (RFC 3986 section 2); the router is stricter.
 pub fn is_target(text: &[u8]) -> bool {

@@ -194,6 +194,25 @@ async fn at_the_drain_timeout_what_still_runs_is_cut_off_and_recorded() {
 }
 
 #[tokio::test]
+async fn the_record_of_an_answer_that_is_cut_off_says_how_far_it_came() {
+    let origin = Origin::scripted(|mut talk| async move {
+        talk.request().await;
+        talk.send("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nten bytes!").await;
+        talk.hang().await;
+    });
+    let lintel = Lintel::start(front(&[&origin], "") + "runtime: { drain_timeout: 500ms }\n").await;
+    let mut client = Connection::open(lintel.http()).await;
+    client.send("GET /part HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"ten bytes!") {
+        answer.extend(client.bytes(1).await);
+    }
+    let ending = lintel.stop().await;
+    let record = ending.records.iter().find(|record| record["target"] == "/part").expect("a record");
+    assert_eq!((&record["fault"], &record["body_out"]), (&"drain_timeout".into(), &10.into()), "{record}");
+}
+
+#[tokio::test]
 async fn a_second_signal_ends_it_at_once() {
     let gate = Arc::new(Semaphore::new(0));
     let origin = gated(&gate);

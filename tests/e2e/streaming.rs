@@ -206,3 +206,26 @@ async fn a_body_that_is_sent_and_received_at_once_does_not_lock_up() {
     let (_, count) = within("both ways at once", async { tokio::join!(upload, download) }).await;
     assert!(count >= length, "{count} of {length}");
 }
+
+#[tokio::test]
+async fn a_client_that_breaks_its_request_off_ends_the_stream_that_it_was_answered_with() {
+    let origin = Origin::scripted(|mut talk| async move {
+        if talk.head().await.is_some() {
+            talk.send("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\ndata: 1\n\n").await;
+            // It says nothing more, and would for an hour.
+            talk.hang().await;
+        }
+    });
+    let lintel = Lintel::before(&[&origin], "").await;
+    let mut client = Connection::open(lintel.http()).await;
+    client.send("POST /events HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n").await;
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"data: 1\n\n") {
+        answer.extend(client.bytes(1).await);
+    }
+    client.send("no chunk\r\n").await;
+    client.reset();
+    origin.connection_closed(0).await;
+    let record = lintel.record_of("/events").await;
+    assert_eq!((&record["fault"], &record["body_out"]), (&"client_gone".into(), &9.into()), "{record}");
+}

@@ -152,7 +152,12 @@ impl Outbound {
     /// Ends the body with what its framing asks for; false when bytes that were announced are missing.
     pub fn finish_body(&mut self, trailers: Option<&Head>) -> bool {
         match std::mem::take(&mut self.body) {
-            Body::Done | Body::Close | Body::Length(0) => true,
+            Body::Done | Body::Length(0) => true,
+            // It is not over before the connection is: until then its end can still be missing.
+            Body::Close => {
+                self.body = Body::Close;
+                true
+            }
             Body::Length(_) => false,
             Body::Chunked { left } => {
                 self.push(b"0\r\n");

@@ -4,7 +4,9 @@ use super::parse::{copy_fields, explain, with_field_room};
 use super::usual::take_request;
 use crate::wire::body::Framing;
 use crate::wire::head::{Head, Known, Method, Version};
-use crate::wire::rules::{Limits, ParseHeadError, RequestFraming, content_length, is_authority, is_target};
+use crate::wire::rules::{
+    Limits, ParseHeadError, RequestFraming, check_method, content_length, is_authority, is_target,
+};
 use crate::wire::token::{is_token, list};
 
 /// Parses the head that `bytes` begin with, if it is whole and written as nearly all are; says where it ends.
@@ -31,9 +33,7 @@ pub fn parse(bytes: &[u8], limits: Limits, head: &mut Head) -> Result<RequestFra
         }
         let method = request.method.unwrap_or_default().as_bytes();
         let target = request.path.unwrap_or_default().as_bytes();
-        if !is_token(method) {
-            return Err(ParseHeadError::Malformed("the method is not a token"));
-        }
+        check_method(method)?;
         if target.len() > limits.target {
             return Err(ParseHeadError::TargetTooLong);
         }

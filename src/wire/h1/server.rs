@@ -10,7 +10,7 @@ use super::request;
 use crate::net::Stream;
 use crate::wire::body::Framing;
 use crate::wire::head::{Head, Known, Method, Version};
-use crate::wire::rules::{Limits, ParseHeadError, RequestFraming, ResponsePlan};
+use crate::wire::rules::{LONGEST_METHOD, Limits, ParseHeadError, RequestFraming, ResponsePlan};
 
 /// Why no request could be read.
 #[derive(Debug, thiserror::Error)]
@@ -30,6 +30,8 @@ pub struct ServerConnection {
     scanned: usize,
     /// The request being served, for the rules of its response.
     pub request: RequestFraming,
+    /// The client said with it that it sends no other, whatever was decided here since.
+    is_last: bool,
     version: Version,
     method: Method,
     /// The last response head said that the connection stays open.
@@ -43,6 +45,7 @@ impl ServerConnection {
             connection: Connection::new(stream),
             scanned: 0,
             request: RequestFraming::default(),
+            is_last: false,
             version: Version::Http11,
             method: Method::Get,
             stays: false,
@@ -57,7 +60,7 @@ impl ServerConnection {
     /// Whether the client said with its request that it sends no other, or has ended its direction, and all that it sent was
     /// read. Never below TLS, where the end of a session is still to be told.
     pub fn has_heard_all(&self) -> bool {
-        let is_last = self.ended || !self.request.keep_alive;
+        let is_last = self.ended || self.is_last;
         let is_plain = matches!(self.stream, Stream::Plain(_));
         is_last && is_plain && self.is_body_done() && self.inbound.is_empty()
     }
@@ -109,6 +112,7 @@ impl ServerConnection {
         self.inbound.consume(end);
         self.scanned = 0;
         (self.request, self.version, self.method) = (framing, head.version, head.method());
+        self.is_last = !framing.keep_alive;
         true
     }
 
@@ -195,8 +199,8 @@ impl ServerConnection {
     fn check_unfinished(&self, limits: Limits) -> Result<(), ParseHeadError> {
         let bytes = self.inbound.bytes();
         let in_first_line = memchr::memchr(b'\n', bytes).is_none();
-        // The method and the version stand around the target.
-        if in_first_line && bytes.len() > limits.target + 64 {
+        // A method, the version, two spaces and CR stand around the target.
+        if in_first_line && bytes.len() > limits.target + LONGEST_METHOD + 11 {
             return Err(ParseHeadError::TargetTooLong);
         }
         if bytes.len() > limits.head {
@@ -222,5 +226,36 @@ impl Deref for ServerConnection {
 impl DerefMut for ServerConnection {
     fn deref_mut(&mut self) -> &mut Connection {
         &mut self.connection
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use tokio::io::AsyncWriteExt;
+    use tokio::net::UnixStream;
+
+    use super::*;
+    use crate::net::Transport;
+
+    const LIMITS: Limits = Limits { head: 1024, fields: 10, target: 64 };
+
+    #[tokio::test]
+    async fn only_the_client_says_that_nothing_more_comes() {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        let mut client = ServerConnection::boxed(Stream::Plain(Transport::from(ours)));
+        for (field, is_last) in [("X: y", false), ("Connection: close", true)] {
+            theirs
+                .write_all(format!("GET / HTTP/1.1\r\nHost: a\r\n{field}\r\n\r\n").as_bytes())
+                .await
+                .unwrap();
+            let mut head = Head::new();
+            assert!(poll_fn(|cx| client.poll_head(cx, LIMITS, &mut head)).await.unwrap());
+            client.begin_request_body(0);
+            // As for an answer behind which Lintel closes, whatever the client had in mind.
+            client.request.keep_alive = false;
+            assert_eq!(client.has_heard_all(), is_last, "{field}");
+        }
     }
 }

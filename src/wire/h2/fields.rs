@@ -8,8 +8,8 @@ use super::hpack::Encoder;
 use crate::wire::body::Framing;
 use crate::wire::head::{Head, Known, Method, Version};
 use crate::wire::rules::{
-    Limits, ParseHeadError, RESPONSE_LIMITS, RequestFraming, ResponseFraming, content_length, is_authority,
-    is_target, stands_in_head,
+    Limits, ParseHeadError, RESPONSE_LIMITS, RequestFraming, ResponseFraming, check_method, content_length,
+    is_authority, is_target, stands_in_head,
 };
 use crate::wire::token::{has_no_control, is_lower_token, is_token};
 
@@ -158,8 +158,10 @@ impl<'h> Reader<'h> {
             return Err(ParseHeadError::Malformed("a pseudo-header field stands twice"));
         }
         match name {
-            b":method" if is_token(value) => self.head.set_method(value),
-            b":method" => return Err(ParseHeadError::Malformed("the method is not a token")),
+            b":method" => {
+                check_method(value)?;
+                self.head.set_method(value);
+            }
             b":scheme" if !value.eq_ignore_ascii_case(b"http") && !value.eq_ignore_ascii_case(b"https") => {
                 return Err(ParseHeadError::Malformed("the scheme is neither http nor https"));
             }

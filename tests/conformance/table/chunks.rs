@@ -24,6 +24,7 @@ pub fn cases() -> Vec<Case> {
         passed("chunks-extension", post("3;a=b\r\nabc\r\n0;c\r\n\r\n"), &[Body("abc")], "RFC 9112 7.1.1: unknown extensions are ignored, and end here"),
         passed("chunks-extension-quoted", post("3;a=\"b;c\"\r\nabc\r\n0\r\n\r\n"), &[Body("abc")], "RFC 9112 7.1.1: quoted-string"),
         passed("chunks-trailers", post("3\r\nabc\r\n0\r\nX-Sum: 1\r\n\r\n"), &[Body("abc"), Trailer("X-Sum", "1")], "RFC 9112 7.1.2: forwarded behind the body"),
+        passed("chunks-trailers-of-a-head", post("3\r\nabc\r\n0\r\nX-Client-Cert-Verified: SUCCESS\r\nX_Forwarded_For: 1.2.3.4\r\nX-Real-IP: 10.0.0.1\r\nX-Forwarded-Proto: https\r\nCookie: a=b\r\nX-Sum: 1\r\n\r\n"), &[Body("abc"), Trailer("X-Sum", "1"), NoTrailer("X-Client-Cert-Verified"), NoTrailer("X_Forwarded_For"), NoTrailer("X-Real-IP"), NoTrailer("X-Forwarded-Proto"), NoTrailer("Cookie")], "RFC 9110 6.5.1: a server may add trailers to the head"),
         broken("chunk-size-empty", 400, post("\r\nabc\r\n0\r\n\r\n"), "RFC 9112 7.1: at least one digit"),
         broken("chunk-size-not-hexadecimal", 400, post("g\r\nabc\r\n0\r\n\r\n"), "RFC 9112 7.1: HEXDIG"),
         broken("chunk-size-prefixed", 400, post("0x3\r\nabc\r\n0\r\n\r\n"), "RFC 9112 7.1: read as 0 by some, as 3 by others"),

@@ -14,6 +14,8 @@ pub fn cases() -> Vec<Case> {
         passed("method-unknown", "BREW /pot HTTP/1.1\r\nHost: a\r\n\r\n", &[Lines(&["BREW /pot HTTP/1.1"])], "RFC 9110 9.1: the set of methods is open"),
         passed("method-lower-case", "get / HTTP/1.1\r\nHost: a\r\n\r\n", &[Lines(&["get / HTTP/1.1"])], "RFC 9110 9.1: case-sensitive, so this is another method and the server's to judge"),
         passed("method-with-every-sign", "!#$%&'*+-.^_`|~9 / HTTP/1.1\r\nHost: a\r\n\r\n", &[Lines(&["!#$%&'*+-.^_`|~9 / HTTP/1.1"])], "RFC 9110 5.6.2: a method is any token"),
+        passed("method-longest", "MMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMM / HTTP/1.1\r\nHost: a\r\n\r\n", &[Lines(&["MMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMM / HTTP/1.1"])], "RFC 9110 9.1: any token"),
+        refused("method-too-long", 400, "MMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMM / HTTP/1.1\r\nHost: a\r\n\r\n", "a first line has an end, whichever word of it is long"),
         refused("method-with-parenthesis", 400, "G(T / HTTP/1.1\r\nHost: a\r\n\r\n", "RFC 9110 5.6.2: not a token"),
         refused("method-with-colon", 400, "GET: / HTTP/1.1\r\nHost: a\r\n\r\n", "RFC 9110 5.6.2: not a token"),
         refused("method-with-high-byte", 400, b"G\xc9T / HTTP/1.1\r\nHost: a\r\n\r\n", "RFC 9110 5.6.2: not a token"),

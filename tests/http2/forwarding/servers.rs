@@ -80,6 +80,26 @@ async fn responses_without_a_body_have_none_over_http_1_1() {
 }
 
 #[tokio::test]
+async fn answers_that_end_with_their_head_have_an_end_over_http_1_1() {
+    let origin = Http2Origin::scripted(|mut talk| async move {
+        while let Some(asked) = talk.request().await {
+            let status = asked.path().trim_start_matches('/').to_owned();
+            talk.fields(asked.stream, &[(":status", &status)], true).await;
+        }
+    });
+    let lintel = before_http1(&origin).await;
+    let mut client = Connection::open(lintel.http()).await;
+    for (method, status) in [("GET", 200), ("POST", 201), ("GET", 302), ("DELETE", 200), ("GET", 404)] {
+        client.send(format!("{method} /{status} HTTP/1.1\r\nHost: a\r\n\r\n")).await;
+        let response = client.response_to(method).await;
+        assert_eq!((response.status(), response.field("content-length")), (status, Some("0")), "{method}");
+    }
+    client.send("HEAD /200 HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    let response = client.response_to("HEAD").await;
+    assert_eq!((response.status(), response.field("content-length")), (200, None), "nobody knows it");
+}
+
+#[tokio::test]
 async fn early_hints_of_http_2_reach_both_kinds_of_clients() {
     let origin = Http2Origin::scripted(|mut talk| async move {
         while let Some(asked) = talk.request().await {

@@ -165,3 +165,12 @@ async fn bytes_in_a_pipe_that_nobody_wants_are_taken_like_any_others() {
     let mut first = [0; 5];
     let ((), (), _) = tokio::join!(serving, dropping, client.read_exact(&mut first));
 }
+
+#[test]
+fn a_body_that_ends_with_the_connection_is_not_over_before() {
+    let mut out = Outbound::default();
+    out.begin_body(Framing::Close);
+    assert!(out.finish_body(None) && out.ends_with_connection(), "what waits of it may never go out");
+    out.begin_body(Framing::Length(0));
+    assert!(out.finish_body(None) && !out.ends_with_connection());
+}
