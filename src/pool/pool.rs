@@ -5,9 +5,9 @@
 
 use std::convert::Infallible;
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::Ordering::{AcqRel, Relaxed};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwap, Guard};
@@ -93,6 +93,8 @@ pub struct Pool {
     /// Who waits is served by it; until a reload is done that is the pool before.
     pub(super) is_in_force: AtomicBool,
     pub(super) succession: Succession,
+    /// The pools of one app, this one among them: a place that one gives back is free for all.
+    sharing: ArcSwap<Vec<Weak<Pool>>>,
 }
 
 impl Pool {
@@ -146,6 +148,7 @@ impl Pool {
             is_in_force: AtomicBool::new(before.is_none()),
             overrides: Mutex::new(before.map(|before| before.kept_overrides()).unwrap_or_default()),
             succession: Succession::default(),
+            sharing: ArcSwap::default(),
             set: ArcSwap::from_pointee(ServerSet::build(
                 servers,
                 policy,
@@ -343,7 +346,18 @@ impl Pool {
             count.fetch_sub(1, Relaxed);
         }
         server.state.in_flight.fetch_sub(1, AcqRel);
-        self.latest().serve_freed(server);
+        let pool = self.latest();
+        pool.serve_freed(server);
+        if pool.spec.app.is_some() || pool.spec.workers_of.is_some() {
+            let sharing = pool.sharing.load();
+            let others = sharing.iter().filter_map(Weak::upgrade);
+            others.filter(|other| !Arc::ptr_eq(other, &pool)).for_each(|other| other.serve_freed(server));
+        }
+    }
+
+    /// Has places that are given back here be offered to those who wait in these pools as well.
+    pub fn share_places_with(&self, pools: Vec<Weak<Self>>) {
+        self.sharing.store(Arc::new(pools));
     }
 
     /// Counts an outcome against the server; `Some` when that ejected it.
@@ -400,6 +414,12 @@ impl Pool {
     pub(super) fn until_next_return(&self, now: Instant) -> Option<Duration> {
         let next_ms = self.next_return_ms.load(Relaxed);
         (next_ms != u64::MAX).then(|| Duration::from_millis(next_ms.saturating_sub(process_ms(now))))
+    }
+
+    /// Notes anew when the first ejection ends.
+    pub(super) fn plan_return(&self) {
+        let _changing = self.changing.lock();
+        self.plan_next_return();
     }
 
     /// Called by whoever holds `changing`.

@@ -49,6 +49,8 @@ impl Pool {
         let _ = by.succession.known_by.set(Arc::downgrade(&newest));
         if self.succession.newest.set(newest).is_ok() {
             self.keep_servers_only();
+            // A server may have been ejected since the new pool was built.
+            by.plan_return();
             by.step(now());
         }
     }

@@ -52,8 +52,8 @@ pub fn observe_failure(lease: &Lease, failed: &Failed, now: Instant) {
         _ => return,
     };
     lease.server().metrics.failures.add(failure, 1);
-    // A kept connection that its server closed in the meantime is no failure of the server.
-    if !(failed.reused && failed.kind == Kind::Reset) {
+    // A kept connection that its server closed in the meantime is no failure of the server, nor is a request that it left out.
+    if !(failed.kind == Kind::Unprocessed || failed.reused && failed.kind == Kind::Reset) {
         lease.observe(outcome, now);
     }
 }

@@ -216,10 +216,11 @@ impl<'s> Request<'s> {
             && client.is_flushed()
     }
 
-    /// A kept connection that was closed meanwhile says nothing about its server: the same may be asked again.
+    /// A kept connection that was closed meanwhile says nothing about its server, nor does a request that it did nothing
+    /// about: the same may be asked again.
     fn note_failed(&mut self, failed: &Failed, server: u64) {
-        let may_be_stale = !matches!(failed.kind, Kind::Broken | Kind::TimedOut);
-        if failed.reused && may_be_stale && !self.fresh {
+        let is_stale = failed.reused && !matches!(failed.kind, Kind::Broken | Kind::TimedOut);
+        if (is_stale || failed.kind == Kind::Unprocessed) && !self.fresh {
             self.fresh = true;
         } else {
             self.tried.push(server);

@@ -130,8 +130,11 @@ impl Sessions {
         }
         let outcome = outcome.and_then(|session| {
             let stream = session.has_room(http2.streams).then(|| session.open(scheme)).flatten();
-            let refused =
-                || refused(&server.endpoint, "the server allows no stream, or went away at once".to_owned());
+            let refused = || {
+                // Nobody else knows of it.
+                session.leave();
+                refused(&server.endpoint, "the server allows no stream, or went away at once".to_owned())
+            };
             Ok((stream.ok_or_else(refused)?, session))
         });
         let outcome = outcome.map(|(stream, session)| {

@@ -136,6 +136,11 @@ impl Machine {
         Self { rules, standing, phase: Phase::Stopped, process: Process::Unseen, failures: 0 }
     }
 
+    /// Other rules from now on.
+    pub fn follow(&mut self, rules: Rules) {
+        self.rules = rules;
+    }
+
     pub fn state(&self) -> State {
         match self.phase {
             Phase::Starting { .. } => State::Starting,
@@ -159,6 +164,11 @@ impl Machine {
     /// Whether it ends for good: it was told to stop, and its exit is awaited.
     pub fn is_leaving(&self) -> bool {
         matches!(self.phase, Phase::Draining { .. } | Phase::Stopping { then: Then::Stop, .. })
+    }
+
+    /// Whether it is ready and has reported.
+    pub fn reports(&self) -> bool {
+        matches!(self.phase, Phase::Ready { pulse: Some(_), .. })
     }
 
     /// Whether it is ready but owes reports: its event loop stands still.

@@ -194,6 +194,50 @@ async fn a_post_that_a_goaway_leaves_out_is_tried_again() {
 }
 
 #[tokio::test]
+async fn the_only_server_is_asked_again_for_what_it_left_out_and_is_not_held_to_have_failed() {
+    let count = Arc::new(AtomicUsize::new(0));
+    let leaving = |mut talk: Talk, stream: u32| async move {
+        talk.go_away(stream.saturating_sub(2), code::NO_ERROR).await;
+        talk.hang().await;
+        None
+    };
+    let origin = faulty(&count, 1, leaving);
+    let options = "protocol: http2\noutlier_detection: { consecutive_failures: 1 }";
+    let lintel = before(&[&origin], options).await;
+    let mut client = Http2::open(lintel.http()).await;
+    for number in 0..3 {
+        let reply = client.exchange(&post("/"), b"abc").await;
+        assert_eq!((reply.status, reply.text().as_str()), (200, "good abc"), "{number}");
+    }
+    assert_eq!(lintel.metrics().await.sum("lintel_server_ejections_total", &[]), 0.0);
+}
+
+#[tokio::test]
+async fn an_answer_to_a_request_that_was_given_up_ends_no_other() {
+    let origin = Http2Origin::scripted(|mut talk| async move {
+        let (Some(first), Some(second)) = (talk.head().await, talk.head().await) else { return };
+        // Behind it comes the reset of the first, which is answered all the same.
+        let Some(third) = talk.head().await else { return };
+        talk.fields(first.stream, &[(":status", "200")], false).await;
+        talk.fields(first.stream, &[("x-late", "1")], true).await;
+        talk.answer(&third, "one", b"third").await;
+        talk.answer(&second, "one", b"second").await;
+        talk.hang().await;
+    });
+    let lintel = before(&[&origin], TO_HTTP2).await;
+    let mut client = Http2::open(lintel.http()).await;
+    let first = client.start(&get("/first"), true).await;
+    let second = client.start(&get("/second"), true).await;
+    origin.head(1).await;
+    client.send_frame(kind::RST_STREAM, 0, first, code::CANCEL.to_be_bytes()).await;
+    origin.reset_code().await;
+    let third = client.start(&get("/third"), true).await;
+    assert_eq!(client.response(third).await.text(), "third");
+    assert_eq!(client.response(second).await.text(), "second");
+    assert_eq!(origin.connections(), 1);
+}
+
+#[tokio::test]
 async fn a_post_that_may_have_been_processed_is_not_tried_again() {
     let count = Arc::new(AtomicUsize::new(0));
     let failing = |mut talk: Talk, stream| async move {

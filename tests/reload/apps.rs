@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 
 use crate::load::{Load, Mode, Rate, all_whole};
-use crate::site::{Plan, Site, Worker};
+use crate::site::{Plan, Site, Worker, kill};
 use crate::support::{Connection, Origin, eventually, get};
 
 const APP: &str = "instances: 2\nenv COLOR: red\nenv EXTRA: x\n";
@@ -102,6 +102,23 @@ async fn whatever_is_not_the_start_of_a_worker_leaves_it_alone() {
     }
     all_whole(loads).await;
     assert!(site.logged("a rollout begins").is_empty());
+    site.stop().await;
+}
+
+#[tokio::test]
+async fn a_worker_that_is_started_again_waits_for_no_check_that_was_taken_away() {
+    let checked = plan(APP).pool("health_check: { path: /, interval: 1s, timeout: 900ms }");
+    let mut site = checked.start(2).await;
+    let before = site.pids().await;
+    site.reload(plan(APP)).await;
+    assert_eq!(site.pids().await, before);
+    kill(*before.first().unwrap());
+    eventually("it comes back", async || {
+        let workers = site.workers().await;
+        let is_new = |worker: &Worker| worker.state() == "ready" && !before.contains(&worker.pid());
+        workers.iter().any(is_new).then_some(())
+    })
+    .await;
     site.stop().await;
 }
 

@@ -8,8 +8,8 @@ use futures_util::future::join_all;
 use tokio_tungstenite::tungstenite::Message;
 
 use crate::load::{Load, Mode, Rate, all_whole};
-use crate::site::{Plan, Site};
-use crate::support::{websocket, within};
+use crate::site::{Plan, Site, Worker, kill};
+use crate::support::{eventually, websocket, within};
 
 /// The process ids of those that answered.
 fn pids(workers: &BTreeSet<String>) -> BTreeSet<u32> {
@@ -139,5 +139,33 @@ async fn websockets_of_old_workers_are_closed_for_a_restart() {
     websocket::open(address, "/ws").await;
     load.goes_on(5).await;
     all_whole([load]).await;
+    site.stop().await;
+}
+
+#[tokio::test]
+async fn a_rollout_that_goes_back_while_an_old_worker_drains_brings_that_one_back() {
+    let site = Plan::new("instances: 1").start(1).await;
+    let held = site.post("/hold").await;
+    site.wrote("holds").await;
+    let rollout = site.run(&["rollout", "app"]);
+    let crash = async {
+        let new = eventually("the new worker serves and the old one drains", async || {
+            let workers = site.workers().await;
+            let is = |state| workers.iter().find(|worker| worker.state() == state).map(Worker::pid);
+            is("draining").and(is("ready"))
+        })
+        .await;
+        kill(new);
+        site.log("ended").await;
+        fs::write(site.app.join("go"), "").unwrap();
+    };
+    let (said, ()) = tokio::join!(rollout, crash);
+    assert_eq!(said.code, Some(1), "{said:?}");
+    drop(held);
+    let there = site.ready(1).await;
+    assert_eq!(there.len(), 1);
+    let answer = site.ask("/").await;
+    assert_eq!(answer["pid"], there[0].pid());
+    site.run(&["rollout", "app"]).await.ok();
     site.stop().await;
 }

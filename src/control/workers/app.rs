@@ -134,6 +134,9 @@ impl App {
                     // Requests go to its pools from now on, whatever else has to wait for a rollout.
                     Order::Change(change) => {
                         self.crew.serve(&change.pool, &change.shares);
+                        for id in self.crew.follow(&change.rules) {
+                            self.step(id, Event::Listening);
+                        }
                         self.waiting.push_back(Order::Change(change));
                     }
                     Order::LetGo(heir) => {
@@ -239,12 +242,13 @@ impl App {
             if matches!(entry, Entry::MemoryExceeded { .. }) {
                 self.bloated.insert(id);
             }
-            if let Some(event) = rollout::Event::of(id, entry) {
-                self.tell(event);
-            }
+            // Before the rollout hears of it, which may start the same one again.
             if matches!(entry, Entry::Stopped { .. }) {
                 self.crew.dismiss(id);
                 self.bloated.remove(&id);
+            }
+            if let Some(event) = rollout::Event::of(id, entry) {
+                self.tell(event);
             }
         }
     }
@@ -345,7 +349,7 @@ impl App {
         if before.instances != after.instances {
             self.scaler = Scaler::new(after.instances);
         }
-        self.crew.change(change.rules, change.launcher);
+        self.crew.change(change.launcher);
         match turnover {
             Turnover::Stay => {}
             Turnover::Scale(count) => self.scale(count, None),

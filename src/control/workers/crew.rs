@@ -117,7 +117,7 @@ impl Crew {
         let output = Output::new(Arc::clone(&pool.name), files);
         let Tools { keeper, desk, metrics, news, said, runs, check } = tools;
         let launcher = Arc::new(launcher);
-        Ok(Self {
+        let crew = Self {
             workers: BTreeMap::new(),
             pool,
             shares,
@@ -132,11 +132,13 @@ impl Crew {
             said,
             runs,
             check,
-        })
+        };
+        crew.share_places();
+        Ok(crew)
     }
 
     /// Other settings for workers that start from now on.
-    pub fn change(&mut self, rules: Rules, launcher: Launcher) {
+    pub fn change(&mut self, launcher: Launcher) {
         let pool = &self.pool;
         if launcher.spec.logs != self.launcher.spec.logs {
             match launcher.spec.logs.as_ref().map(|logs| Files::open(&pool.name, logs)).transpose() {
@@ -146,7 +148,16 @@ impl Crew {
                 }
             }
         }
-        (self.rules, self.launcher) = (rules, Arc::new(launcher));
+        self.launcher = Arc::new(launcher);
+    }
+
+    /// Other rules for all workers, at once: a check that is no more would be waited for in vain. Gives those that listened
+    /// and waited for more.
+    pub fn follow(&mut self, rules: &Rules) -> Vec<Id> {
+        self.rules = rules.clone();
+        self.workers.values_mut().for_each(|worker| worker.machine.follow(rules.clone()));
+        let waits = |worker: &Worker| worker.machine.state() == State::Starting && worker.server.is_some();
+        self.workers.iter().filter(|(_, worker)| waits(worker)).map(|(id, _)| *id).collect()
     }
 
     /// Has its workers be the servers of these pools.
@@ -154,7 +165,15 @@ impl Crew {
         (self.pool, self.shares) = (Arc::clone(pool), shares.to_vec());
         let servers = self.servers();
         self.pools().for_each(|pool| pool.replace_servers(servers.clone()));
+        self.share_places();
         (self.check)(&self.pool);
+    }
+
+    /// A place that one of its pools gives back is free for those who wait in the others.
+    fn share_places(&self) {
+        let all: Vec<_> = self.pools().map(Arc::downgrade).collect();
+        let all = if all.len() > 1 { all } else { Vec::new() };
+        self.pools().for_each(|pool| pool.share_places_with(all.clone()));
     }
 
     /// Makes a worker and starts it.
@@ -230,6 +249,7 @@ impl Crew {
             }
         }
         if changes {
+            self.review_vetoes();
             self.publish();
         }
         entries
@@ -250,7 +270,6 @@ impl Crew {
                     self.look_again();
                 }
             }
-            Action::Veto => self.veto(id),
             Action::Unveto => {
                 if let Some(server) = &worker.server {
                     server.state.lift(Reason::Silent);
@@ -259,22 +278,30 @@ impl Crew {
             }
             Action::Drain => self.desk.tell(worker.run, "drain"),
             Action::Report => self.desk.tell(worker.run, "report"),
+            // With every change, which may be that of another.
+            Action::Veto => {}
             Action::ReplaceWanted { .. } | Action::Log(_) => {}
         }
     }
 
-    /// No new requests for a worker that is silent, as long as there is another one: a slow answer is better than none.
-    fn veto(&self, id: Id) {
+    /// No new requests for workers that are silent, as long as there is another one: a slow answer is better than none.
+    fn review_vetoes(&self) {
         let works = |worker: &Worker| {
             let server = worker.server.as_ref();
             worker.machine.state() == State::Ready
+                && !worker.machine.is_silent()
                 && server.is_some_and(|server| !server.state.draining.load(Ordering::Relaxed))
         };
-        let has_other = self.workers.iter().any(|(other, worker)| *other != id && works(worker));
-        let server = self.workers.get(&id).and_then(|worker| worker.server.as_ref());
-        if let Some(server) = server.filter(|_| has_other) {
-            server.state.withhold(Reason::Silent);
-            self.look_again();
+        let has_other = self.workers.values().any(works);
+        let silent = self.workers.values().filter(|worker| worker.machine.is_silent());
+        for server in silent.filter_map(|worker| worker.server.as_ref()) {
+            if server.state.is_withheld(Reason::Silent) != has_other {
+                match has_other {
+                    true => server.state.withhold(Reason::Silent),
+                    false => server.state.lift(Reason::Silent),
+                }
+                self.look_again();
+            }
         }
     }
 

@@ -186,12 +186,15 @@ impl Output {
         }
     }
 
+    fn limits(&self) -> Limits {
+        self.files.load().as_ref().map(|files| files.limits()).unwrap_or_default()
+    }
+
     /// Gives the last line where it was left to another reader before its end.
     async fn pump(&self, worker: u32, begun: Rest, mut pipe: impl AsyncRead + Unpin) -> Option<Rest> {
         let Rest { run, source, text } = begun;
         let mut reading = self.reading.subscribe();
-        let limits = self.files.load().as_ref().map(|files| files.limits()).unwrap_or_default();
-        let allowance = Allowance::new(limits, Instant::now());
+        let allowance = Allowance::new(self.limits(), Instant::now());
         let mut stream = Stream { worker, run, source, allowance, untold: 0, told: None };
         let (mut buffer, mut cutter) = (vec![0; 16 * 1024], Cutter::of(text));
         // Bytes since reading paused.
@@ -220,6 +223,7 @@ impl Output {
                 }
             };
             let Ok(count @ 1..) = read else { break };
+            stream.allowance.limit(self.limits());
             let (now, at) = (Instant::now(), clock::since_epoch());
             cutter.cut(&buffer[..count], |line| self.take(&mut stream, line, now, at));
             if stream.allowance.closed_until().is_some() {

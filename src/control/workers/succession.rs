@@ -21,6 +21,9 @@ use crate::worker::rollout::Id;
 use crate::worker::spec::Instances;
 use crate::worker::{Spec, Turnover};
 
+/// For workers to find the desk of the next process; who is silent beyond that was so before.
+const COMES_BACK: Duration = Duration::from_secs(5);
+
 /// One app as it was let go.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct AppState {
@@ -46,6 +49,9 @@ pub struct WorkerState {
     run: u64,
     pid: u32,
     is_ready: bool,
+    /// It has reported since it was ready, and owes further reports.
+    #[serde(default)]
+    reports: bool,
     /// By its last check.
     is_up: bool,
     socket: Option<PathBuf>,
@@ -127,6 +133,7 @@ impl WorkerState {
             run: worker.run,
             pid,
             is_ready: worker.machine.state() == State::Ready,
+            reports: worker.machine.reports(),
             is_up: worker.server.as_ref().is_some_and(|server| server.state.health() == Health::Up),
             socket,
             port: worker.place.port(),
@@ -146,6 +153,9 @@ impl WorkerState {
         let ripened = [Event::Listening, Event::AppReady, Event::HealthPassed];
         for event in lived.into_iter().chain(ripened.into_iter().filter(|_| self.is_ready)) {
             let _ = machine.step(event, now, 0);
+        }
+        if self.reports {
+            let _ = machine.step(Event::Beat { rss: 0 }, now + COMES_BACK, 0);
         }
         let place = match (&self.socket, self.port) {
             (Some(path), _) => Place::Socket(path.clone()),

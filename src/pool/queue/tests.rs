@@ -321,3 +321,16 @@ async fn while_servers_come_and_go_everybody_is_answered_and_every_place_is_give
     assert!(all.iter().all(|server| server.state.in_flight.load(Relaxed) == 0));
     assert_eq!(pool.waiting(), 0);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_place_that_one_pool_of_an_app_gives_back_serves_who_waits_in_another() {
+    let workers = servers(&[1]);
+    let app = pool(json!({ "app": { "command": "node a.js" } }), workers.clone());
+    let other = pool(json!({ "workers_of": "web", "max_in_flight": 1 }), workers);
+    let all = [&app, &other].map(Arc::downgrade).to_vec();
+    [&app, &other].iter().for_each(|pool| pool.share_places_with(all.clone()));
+    let held = app.acquire(&ask(1)).await.unwrap();
+    let mut waiting = start(&other, None);
+    drop(held);
+    assert!(poll(&mut waiting).expect("it is served").is_ok());
+}

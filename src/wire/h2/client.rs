@@ -24,6 +24,9 @@ const CONNECTION_WINDOW: u32 = 8 * 1024 * 1024;
 /// A server may do as many of anything as it likes.
 const TRUSTED: Rates = Rates { resets: u32::MAX, control: u32::MAX };
 
+/// For a server to take the last bytes of a connection that is over.
+const CLOSE_TIME: Duration = Duration::from_secs(2);
+
 /// How often a server is asked whether it is still there, while it owes answers and is silent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Liveness {
@@ -88,7 +91,7 @@ impl ClientSession {
 
 /// Runs a connection to a server until it ends, or has no stream and takes none.
 pub async fn run(mut driver: Driver, liveness: Liveness) {
-    let mut deadline = Deadline::new();
+    let (mut deadline, mut closing) = (Deadline::new(), Deadline::new());
     let mut read = 0;
     let mut asked = false;
     std::future::poll_fn(|cx| {
@@ -100,6 +103,15 @@ pub async fn run(mut driver: Driver, liveness: Liveness) {
                 Poll::Pending => {}
             }
             let mut session = driver.session.borrow_mut();
+            if session.closed.is_some() {
+                drop(session);
+                if !closing.is_set() {
+                    closing.after(CLOSE_TIME);
+                }
+                std::task::ready!(closing.poll_passed(cx));
+                driver.lose("the server did not take our last bytes");
+                continue;
+            }
             if !session.has_streams() && !session.takes_more() {
                 session.fail(ErrorCode::NoError, "", None);
                 continue;
@@ -216,5 +228,31 @@ impl Deref for ClientStream {
 impl DerefMut for ClientStream {
     fn deref_mut(&mut self) -> &mut Stream {
         &mut self.stream
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::net::Transport;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_server_that_takes_no_byte_of_a_connection_that_is_over_holds_it_for_moments() {
+        let (ours, _theirs) = tokio::io::duplex(16);
+        let (session, driver) = ClientSession::new(net::Stream::Plain(Transport::other(ours)));
+        session.leave();
+        let liveness =
+            Liveness { ping_after: Duration::from_secs(60), ping_timeout: Duration::from_secs(60) };
+        tokio::time::timeout(2 * CLOSE_TIME, run(driver, liveness)).await.expect("it ends");
+        assert!(!session.is_usable());
+    }
+
+    #[tokio::test]
+    async fn a_connection_without_a_number_for_another_stream_is_not_used() {
+        let (ours, _theirs) = tokio::io::duplex(16);
+        let (session, _driver) = ClientSession::new(net::Stream::Plain(Transport::other(ours)));
+        session.session.borrow_mut().use_up();
+        assert!(session.open("http").is_some(), "the last one");
+        assert!(session.open("http").is_none() && !session.is_usable());
     }
 }

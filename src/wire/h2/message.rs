@@ -165,6 +165,11 @@ impl Session {
                 }
             };
         }
+        if self.role == Role::Client && !stream.is_multiple_of(2) && stream < self.next_own() {
+            // On its way when the stream was reset here (RFC 9113 section 5.1).
+            self.spare.push(head);
+            return Ok(());
+        }
         if stream.is_multiple_of(2) || self.role == Role::Client {
             return Err(Connection(E::Protocol, "HEADERS on a stream that this side cannot open"));
         }
@@ -190,12 +195,14 @@ impl Session {
         let stream = block.stream;
         self.highest = stream;
         if stream > self.last_taken {
-            // It came after our GOAWAY, which says so.
+            // It came after our GOAWAY, which says so; more of it may follow.
+            self.remember(stream, Some(End::Ours(E::RefusedStream, "")));
             return Ok(());
         }
         // Streams that were reset but whose servers are still being told count, up to as many again.
         if self.open >= self.limits.streams || self.streams.len() >= 2 * self.limits.streams as usize {
             self.spare.push(head);
+            self.remember(stream, Some(End::Ours(E::RefusedStream, "")));
             return Err(Stream(stream, E::RefusedStream, "more streams at once than MAX_CONCURRENT_STREAMS"));
         }
         let mut state = State::new(self.limits.stream_window.into(), self.peer.initial_window.into());

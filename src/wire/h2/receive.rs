@@ -43,7 +43,8 @@ impl Session {
 
     /// Ends the connection for a mistake of the peer.
     pub fn fail(&mut self, code: ErrorCode, detail: &'static str, flood: Option<Flood>) {
-        self.go_away(self.highest, code, detail);
+        // It may not grow (RFC 9113 section 6.8).
+        self.go_away(self.highest.min(self.last_taken), code, detail);
         self.close(Closed { code, detail, flood });
     }
 

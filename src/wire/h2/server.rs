@@ -182,7 +182,9 @@ impl ServerStream {
         }
     }
 
-    pub fn into_stream(self) -> Stream {
+    pub fn into_stream(mut self) -> Stream {
+        // What a tunnel carries is no body.
+        self.stream.begin_incoming(u64::MAX);
         self.stream
     }
 }

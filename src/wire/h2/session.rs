@@ -155,7 +155,7 @@ impl Session {
 
     /// New streams can be opened.
     pub(super) fn takes_more(&self) -> bool {
-        self.closed.is_none() && !self.going_away
+        self.closed.is_none() && !self.going_away && self.next <= MAX_STREAM
     }
 
     /// Sends a PING whose answer sets `ping_answered`.
@@ -178,7 +178,7 @@ impl Session {
 
     /// Takes up a stream of its own for a request. `None`: this connection takes no more.
     pub(super) fn open(&mut self) -> Option<u32> {
-        if self.closed.is_some() || self.going_away || self.next > MAX_STREAM {
+        if !self.takes_more() {
             return None;
         }
         let stream = self.next;
@@ -187,6 +187,12 @@ impl Session {
         self.streams.insert(stream, state);
         self.open += 1;
         Some(stream)
+    }
+
+    /// Leaves one stream.
+    #[cfg(test)]
+    pub(super) fn use_up(&mut self) {
+        self.next = MAX_STREAM;
     }
 
     pub(super) fn next_own(&self) -> u32 {
@@ -306,7 +312,8 @@ impl Session {
     /// Resets a stream that is not over.
     pub(super) fn reset(&mut self, stream: u32, end: End, code: ErrorCode) {
         let Some(state) = self.streams.get_mut(&stream) else { return };
-        if !state.is_over() {
+        // A stream on which nothing was sent is none to the server, which must not be told of it (RFC 9113 section 6.4).
+        if !state.is_over() && (self.role == Role::Server || state.mark > 0) {
             frame::write_reset(&mut self.out.bytes, stream, code);
         }
         self.end(stream, end);
@@ -379,17 +386,21 @@ impl Session {
         if !state.closed {
             state.closed = true;
             self.open = self.open.saturating_sub(1);
-            if self.remembered.len() == REMEMBERED {
-                self.remembered.pop_front();
-            }
-            let ours = matches!(state.ended, Some(End::Ours(..)));
-            self.remembered.push_back((stream, ours));
+            let ended = state.ended;
+            self.remember(stream, ended);
         }
-        if !state.held {
-            let unread = state.inbound.len();
-            self.streams.remove(&stream);
-            self.give_back_to_connection(unread);
+        let Some(state) = self.streams.get(&stream).filter(|state| !state.held) else { return };
+        let unread = state.inbound.len();
+        self.streams.remove(&stream);
+        self.give_back_to_connection(unread);
+    }
+
+    /// Notes a stream as closed: behind a reset of ours more of it may be on its way.
+    pub(super) fn remember(&mut self, stream: u32, ended: Option<End>) {
+        if self.remembered.len() == REMEMBERED {
+            self.remembered.pop_front();
         }
+        self.remembered.push_back((stream, matches!(ended, Some(End::Ours(..)))));
     }
 
     /// Whether a stream closed lately, and if so whether by a reset of ours.

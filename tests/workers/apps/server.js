@@ -17,6 +17,12 @@ const answers = {
   '/': () => ({ pid: process.pid, index: Number(index), port: server.address().port }),
   '/env': () => process.env,
   '/brief': (_, done) => setTimeout(done, 20, {}),
+  // Once the file `go` is there.
+  '/hold': (_, done) => {
+    console.log('holds');
+    const look = () => (fs.existsSync('go') ? done({ held: true }) : setTimeout(look, 20));
+    look();
+  },
   '/slow': (_, done) => {
     console.log('slow begins');
     setTimeout(done, 300, { slow: true });

@@ -46,6 +46,11 @@ impl Allowance {
         Self { limits, lines_paid: now, bytes_paid: now, closed_until: None, lost: Lost::default() }
     }
 
+    /// Other limits from now on.
+    pub fn limit(&mut self, limits: Limits) {
+        self.limits = limits;
+    }
+
     /// Whether a line of so many bytes is taken at `now`.
     pub fn spend(&mut self, bytes: usize, now: Instant) -> bool {
         if self.closed_until.is_some_and(|until| now < until) {
