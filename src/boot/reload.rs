@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::farewell::Gone;
 use super::inherited::Inherited;
-use super::running::{Running, most_connections, open_access_log};
+use super::running::{Running, admit_connections, open_access_log};
 use super::watch::Changed;
 use super::{doors, listeners, located, service, warm};
 use crate::clock;
@@ -124,7 +124,7 @@ impl Running {
         // From here on nothing fails.
         let gone = Gone::between(&before, &built.snapshot);
         let snapshot = Arc::new(built.commit(Some(&before)));
-        self.listeners.limit_to(most_connections(&snapshot, self.open_files));
+        self.listeners.limit_to(admit_connections(&snapshot, self.open_files));
         self.live.store(Arc::clone(&snapshot));
         let gone = gone.with_listeners(&self.listeners.commit(&snapshot, &self.engines, sockets));
         if !gone.is_empty() {

@@ -96,7 +96,8 @@ impl Running {
         let open_files = fd_limit::raise();
         let (process, count) = (Arc::new(Process::new()), threads_of(&loaded.file));
         let engines = Engines::start(count, &process, &live).context("cannot start the engine threads")?;
-        let mut listeners = Listeners::new(gate(&snapshot, open_files));
+        let gate = Gate::new(admit_connections(&snapshot, open_files), possible_connections(open_files));
+        let mut listeners = Listeners::new(gate);
         let prepared = listeners.prepare(&snapshot, &engines, &mut inherited).map_err(first_error)?;
         let (readiness, watched) = watch::channel(Readiness::Starting("first checks and look-ups".into()));
         let surface = surface(&metrics, watched);
@@ -460,15 +461,15 @@ pub fn open_access_log(file: &File) -> anyhow::Result<Option<Arc<AccessLog>>> {
     Ok(Some(log))
 }
 
-/// The gate of all listeners, with room for the files of whom it lets in.
-fn gate(snapshot: &Snapshot, open_files: u64) -> Arc<Gate> {
+/// Connections at once over all listeners, with room for their files.
+pub fn admit_connections(snapshot: &Snapshot, open_files: u64) -> u32 {
     let connections = most_connections(snapshot, open_files);
     fd_limit::make_room(connections, open_files);
-    Gate::new(connections, possible_connections(open_files))
+    connections
 }
 
 /// Connections at once over all listeners: what the listeners ask for, as far as there are files for it.
-pub fn most_connections(snapshot: &Snapshot, open_files: u64) -> u32 {
+fn most_connections(snapshot: &Snapshot, open_files: u64) -> u32 {
     let written = snapshot.listeners.iter().filter_map(|listener| listener.spec.limits.connections);
     let asked = written.fold(0u32, u32::saturating_add).max(fd_limit::default_connections(open_files));
     let possible = possible_connections(open_files);

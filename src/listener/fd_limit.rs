@@ -31,6 +31,7 @@ pub fn raise() -> u64 {
 /// It grows by doubling, and while it does every thread that opens a file waits until all processors have come by
 /// (synchronize_rcu): up to 14 ms in which nobody is accepted, measured on two cores. It never shrinks.
 pub fn make_room(connections: u32, open_files: u64) {
+    // Two for each and those of its server, and the pipes of some.
     let files = (u64::from(connections) * 5 / 2).min(open_files).min(MOST_ROOM);
     let last = i32::try_from(files.saturating_sub(1)).unwrap_or(i32::MAX);
     // Without it there is only the wait.

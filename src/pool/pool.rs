@@ -351,7 +351,9 @@ impl Pool {
         if pool.spec.app.is_some() || pool.spec.workers_of.is_some() {
             let sharing = pool.sharing.load();
             let others = sharing.iter().filter_map(Weak::upgrade);
-            others.filter(|other| !Arc::ptr_eq(other, &pool)).for_each(|other| other.serve_freed(server));
+            others
+                .filter(|other| !Arc::ptr_eq(other, &pool))
+                .for_each(|other| other.latest().serve_freed(server));
         }
     }
 

@@ -203,10 +203,7 @@ async fn the_record_of_an_answer_that_is_cut_off_says_how_far_it_came() {
     let lintel = Lintel::start(front(&[&origin], "") + "runtime: { drain_timeout: 500ms }\n").await;
     let mut client = Connection::open(lintel.http()).await;
     client.send("GET /part HTTP/1.1\r\nHost: a\r\n\r\n").await;
-    let mut answer = Vec::new();
-    while !answer.ends_with(b"ten bytes!") {
-        answer.extend(client.bytes(1).await);
-    }
+    client.until(b"ten bytes!").await;
     let ending = lintel.stop().await;
     let record = ending.records.iter().find(|record| record["target"] == "/part").expect("a record");
     assert_eq!((&record["fault"], &record["body_out"]), (&"drain_timeout".into(), &10.into()), "{record}");

@@ -219,10 +219,7 @@ async fn a_client_that_breaks_its_request_off_ends_the_stream_that_it_was_answer
     let lintel = Lintel::before(&[&origin], "").await;
     let mut client = Connection::open(lintel.http()).await;
     client.send("POST /events HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n").await;
-    let mut answer = Vec::new();
-    while !answer.ends_with(b"data: 1\n\n") {
-        answer.extend(client.bytes(1).await);
-    }
+    client.until(b"data: 1\n\n").await;
     client.send("no chunk\r\n").await;
     client.reset();
     origin.connection_closed(0).await;

@@ -174,15 +174,17 @@ async fn a_post_that_was_refused_unprocessed_is_tried_again() {
     assert_eq!((&record["attempts"], &record["status"]), (&2.into(), &200.into()), "{record}");
 }
 
+/// Goes away without this stream.
+async fn leave_out(mut talk: Talk, stream: u32) -> Option<Talk> {
+    talk.go_away(stream.saturating_sub(2), code::NO_ERROR).await;
+    talk.hang().await;
+    None
+}
+
 #[tokio::test]
 async fn a_post_that_a_goaway_leaves_out_is_tried_again() {
     let count = Arc::new(AtomicUsize::new(0));
-    let leaving = |mut talk: Talk, stream: u32| async move {
-        talk.go_away(stream.saturating_sub(2), code::NO_ERROR).await;
-        talk.hang().await;
-        None
-    };
-    let (one, two) = (faulty(&count, 1, leaving), faulty(&count, 1, leaving));
+    let (one, two) = (faulty(&count, 1, leave_out), faulty(&count, 1, leave_out));
     let lintel = before(&[&one, &two], TO_HTTP2).await;
     let mut client = Http2::open(lintel.http()).await;
     for number in 0..4 {
@@ -196,12 +198,7 @@ async fn a_post_that_a_goaway_leaves_out_is_tried_again() {
 #[tokio::test]
 async fn the_only_server_is_asked_again_for_what_it_left_out_and_is_not_held_to_have_failed() {
     let count = Arc::new(AtomicUsize::new(0));
-    let leaving = |mut talk: Talk, stream: u32| async move {
-        talk.go_away(stream.saturating_sub(2), code::NO_ERROR).await;
-        talk.hang().await;
-        None
-    };
-    let origin = faulty(&count, 1, leaving);
+    let origin = faulty(&count, 1, leave_out);
     let options = "protocol: http2\noutlier_detection: { consecutive_failures: 1 }";
     let lintel = before(&[&origin], options).await;
     let mut client = Http2::open(lintel.http()).await;

@@ -125,6 +125,17 @@ impl Connection {
         self.buffer.drain(..count).collect()
     }
 
+    /// Everything up to and with these bytes.
+    pub async fn until(&mut self, end: &[u8]) -> Vec<u8> {
+        let mut read = Vec::new();
+        while !read.ends_with(end) {
+            let next = self.bytes(1).await;
+            assert!(!next.is_empty(), "the connection ended behind {:?}", String::from_utf8_lossy(&read));
+            read.extend(next);
+        }
+        read
+    }
+
     /// Everything up to the end of the connection.
     pub async fn rest(&mut self) -> Vec<u8> {
         within("the end of the connection", async { while self.fill().await {} }).await;

@@ -248,6 +248,21 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_stream_on_which_nothing_was_sent_is_not_reset() {
+        let (ours, _theirs) = tokio::io::duplex(16);
+        let (session, _driver) = ClientSession::new(net::Stream::Plain(Transport::other(ours)));
+        let queued = || session.session.borrow().out.queued();
+        let before = queued();
+        drop(session.open("http").unwrap());
+        assert_eq!(queued(), before);
+        let mut stream = session.open("http").unwrap();
+        stream.write_head(&Head::new(), Framing::Close, None);
+        let asked = queued();
+        drop(stream);
+        assert!(queued() > asked, "one that was opened is");
+    }
+
+    #[tokio::test]
     async fn a_connection_without_a_number_for_another_stream_is_not_used() {
         let (ours, _theirs) = tokio::io::duplex(16);
         let (session, _driver) = ClientSession::new(net::Stream::Plain(Transport::other(ours)));

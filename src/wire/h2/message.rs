@@ -165,7 +165,7 @@ impl Session {
                 }
             };
         }
-        if self.role == Role::Client && !stream.is_multiple_of(2) && stream < self.next_own() {
+        if self.role == Role::Client && !stream.is_multiple_of(2) && !self.is_idle(stream) {
             // On its way when the stream was reset here (RFC 9113 section 5.1).
             self.spare.push(head);
             return Ok(());
